@@ -1,0 +1,146 @@
+/**
+ * The durable record of a run as plain data. The store reads and writes it; plan and reconcile only read it.
+ * Times are milliseconds since the epoch. Paths are absolute.
+ */
+import type { Intent, SessionKind } from '../manifest/intent.js';
+import type { AgentState, Health, RunOutcome, RunReason, RunState, StepState } from './lifecycle.js';
+
+export interface RecordedRun {
+  readonly id: string;
+  readonly ticketId: string;
+  /** The manifest's path as first applied, absolute. */
+  readonly manifestPath: string;
+  readonly state: RunState;
+  readonly reason: RunReason | null;
+  /** A sentence for the operator that belongs to the state, such as the last error. */
+  readonly detail: string | null;
+  readonly outcome: RunOutcome | null;
+  /** As of the last apply that was carried out. */
+  readonly intent: Intent;
+  readonly workspace: string;
+  /** The random part of the workspace's name. */
+  readonly token: string;
+  readonly session: SessionKind;
+  /** Where the ticket folder tree is; null for driver none. */
+  readonly ticketRoot: string | null;
+  readonly createdAt: number;
+  readonly updatedAt: number;
+  readonly repos: readonly RecordedRepo[];
+  readonly agents: readonly RecordedAgent[];
+  /** In order of their ordinals. */
+  readonly steps: readonly RecordedStep[];
+  /** All of them, oldest first. */
+  readonly guidance: readonly RecordedGuidance[];
+  readonly brief: RecordedBrief | null;
+}
+
+/** A repo's decided names: they are never derived again. */
+export interface RecordedRepo {
+  readonly name: string;
+  /** The source clone (a path, the clone of a url, or the registry's path), as resolved. */
+  readonly source: string;
+  /** The worktree. */
+  readonly path: string;
+  readonly branch: string;
+  readonly baseBranch: string;
+  /** The ref that the base commit was read from, such as `refs/remotes/origin/main`; null until created. */
+  readonly baseRef: string | null;
+  readonly baseCommit: string | null;
+  /** Files and links that metawsm itself put into the worktree: path relative to it → content hash or link target. */
+  readonly placed: Readonly<Record<string, string>>;
+  /** The worktree was removed by close, cleanup or a changed manifest. */
+  readonly removed: boolean;
+}
+
+export interface RecordedAgent {
+  readonly name: string;
+  readonly state: AgentState;
+  readonly health: Health;
+  readonly healthReason: string | null;
+  /** 0: never started. Recorded before the start it numbers. */
+  readonly attempt: number;
+  readonly session: SessionKind;
+  /** Name of the tmux session, or of the detached process's record. */
+  readonly sessionName: string;
+  /** Socket of the tmux server that holds the session; null before the first start and for process. */
+  readonly tmuxSocket: string | null;
+  /** Absolute folder where the agent works. */
+  readonly cwd: string;
+  /** Absolute folder of the agent's sentinels. */
+  readonly sentinelDir: string;
+  readonly pid: number | null;
+  /** Start time of that process as the system gives it: with the pid it names one process for good. */
+  readonly pidStart: string | null;
+  readonly bootId: string | null;
+  readonly host: string | null;
+  readonly exitCode: number | null;
+  readonly signal: string | null;
+  readonly startedAt: number | null;
+  readonly endedAt: number | null;
+  readonly lastOutputAt: number | null;
+  readonly lastProgressAt: number | null;
+  /** Fingerprint of what counts as progress when last looked at; a new one is progress. */
+  readonly progress: string | null;
+  /** The attempt that metawsm itself ended (stop, restart, cleanup); null: none. */
+  readonly stoppedAttempt: number | null;
+  /** Starts that counted on the restart budget since it was last reset. */
+  readonly startsUsed: number;
+  /** Id of the newest guidance whose unread answer already bought a start free of budget. */
+  readonly freeStartFor: string | null;
+  readonly summary: string | null;
+  readonly completedAt: number | null;
+  /** No longer in the manifest. */
+  readonly removed: boolean;
+}
+
+export interface RecordedStep {
+  readonly id: string;
+  readonly kind: string;
+  readonly ordinal: number;
+  readonly inputHash: string;
+  readonly state: StepState;
+  readonly attempts: number;
+  readonly startedAt: number | null;
+  readonly endedAt: number | null;
+  readonly error: string | null;
+  /** Last lines of its output, where a log was kept. */
+  readonly log: string | null;
+  /** Process that carries the step out, to see after a crash whether it still runs. */
+  readonly child: { readonly pid: number; readonly pidStart: string } | null;
+}
+
+export type GuidanceState =
+  /** Asked, not answered. */
+  | 'pending'
+  /** The answer is recorded, its delivery not finished. */
+  | 'answered'
+  /** The response file was written. */
+  | 'delivered'
+  /** The agent took its question back, or replaced it. */
+  | 'withdrawn';
+
+export interface RecordedGuidance {
+  /** `g1`, `g2`, … counted per run. */
+  readonly id: string;
+  readonly agent: string;
+  readonly attempt: number;
+  readonly requestId: string | null;
+  readonly question: string;
+  /** Any JSON. */
+  readonly context: unknown;
+  /** Digest of the request file's bytes. */
+  readonly digest: string;
+  /** Where the request file was found. */
+  readonly file: string;
+  readonly askedAt: number;
+  readonly state: GuidanceState;
+  readonly answer: string | null;
+  readonly answeredAt: number | null;
+}
+
+export interface RecordedBrief {
+  /** Path of the ticket's reference document; null for driver none. */
+  readonly ticketDocument: string | null;
+  /** Hash of the document as metawsm last wrote it, to see whether a person edited it. */
+  readonly ticketDocumentHash: string | null;
+}
