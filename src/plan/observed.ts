@@ -163,4 +163,6 @@ export interface SentinelValue {
   readonly status?: string;
   readonly done_criteria?: readonly string[];
   readonly checks?: readonly unknown[];
+  /** Commit per repo that a validation is about; absent: it counts for the HEADs at which it is first read. */
+  readonly heads?: Readonly<Record<string, string>>;
 }

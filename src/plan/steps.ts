@@ -17,7 +17,7 @@ export type Step =
       readonly topics: readonly string[];
     }
   /** Write the run's brief as a document of the ticket. */
-  | { readonly kind: 'ticket.brief'; readonly ticket: string; readonly title: string; readonly body: string }
+  | { readonly kind: 'ticket.brief'; readonly ticket: string; readonly title: string }
   /** Clone a `url:` repo into the state folder, once. */
   | { readonly kind: 'repo.clone'; readonly repo: string; readonly url: string; readonly path: string }
   /** Fetch the base branch from origin. */
@@ -61,14 +61,11 @@ export type Step =
     }
   /** Copy the ticket's folder into the worktree of the repo that holds the tickets root. */
   | { readonly kind: 'ticket.copy'; readonly repo: string; readonly path: string; readonly relative: string }
-  /** Write `brief.md` and `context.json` for every agent. */
-  | { readonly kind: 'brief.write'; readonly brief: string; readonly contexts: readonly AgentContext[] }
-  /** Tell an agent in operator-feedback.md what changed. */
+  /** Write `brief.md` and `context.json` for every agent; one that has an older brief is told what changed. */
   | {
-      readonly kind: 'agent.notify';
-      readonly agent: string;
-      readonly sentinelDir: string;
-      readonly text: string;
+      readonly kind: 'brief.write';
+      /** Manifest paths that changed since the brief was last written: the agents are told in operator-feedback.md. */
+      readonly changed: readonly string[];
     }
   /** Start an attempt of an agent. */
   | {
@@ -81,8 +78,8 @@ export type Step =
       readonly sessionName: string;
       readonly sentinelDir: string;
       readonly startGraceMs: number;
-      /** What the start costs: one of the restart budget, nothing (first start, unread answer), or it resets the budget. */
-      readonly budget: 'first' | 'counted' | 'free' | 'reset';
+      /** What the start costs: one of the restart budget, nothing, or the free start that an unread answer buys. */
+      readonly budget: 'none' | 'counted' | 'free';
       /** The unread answer that pays for a free start. */
       readonly freeFor: string | null;
       /** Not to be started before this moment (backoff), milliseconds since the epoch; 0: at once. */
@@ -106,13 +103,6 @@ export type Step =
 
 export type StepKind = Step['kind'];
 export type StepOf<K extends StepKind> = Extract<Step, { kind: K }>;
-
-/** What `context.json` tells an agent: where things are and how to signal. */
-export interface AgentContext {
-  readonly agent: string;
-  readonly sentinelDir: string;
-  readonly cwd: string;
-}
 
 /** A command as plan shows it: argv, or the text a shell runs. Names of variables only, never their values. */
 export interface PlannedCommand {

@@ -1,0 +1,227 @@
+/** Which agents a request starts, replaces or ends. Pure. */
+import type { AgentIntent } from '../manifest/intent.js';
+import { canonical, type ManifestChange } from './diff.js';
+import { type DraftStep, stepKey } from './identity.js';
+import type { RunState } from './lifecycle.js';
+import type { Warning } from './observed.js';
+import type { AgentOutcome } from './outcome.js';
+import type { PlanInput } from './plan.js';
+import type { RecordedAgent, RecordedRun } from './recorded.js';
+import type { Change, Refusal, StepOf } from './steps.js';
+
+export interface AgentDecisions {
+  readonly steps: readonly DraftStep[];
+  readonly refused: readonly Refusal[];
+  readonly warnings: readonly Warning[];
+  readonly drift: readonly Change[];
+}
+
+/** Decide for every agent of the run what the request means for it. */
+export function decideAgents(
+  input: PlanInput,
+  changes: readonly ManifestChange[],
+  state: RunState | null,
+): AgentDecisions {
+  const { run, recorded, outcome } = input;
+  const steps: DraftStep[] = [];
+  const refused: Refusal[] = [];
+  const warnings: Warning[] = [];
+  const drift: Change[] = [];
+  const reopened = state === 'completed' && changes.some(reopens);
+
+  for (const agent of run.agents) {
+    const seen = outcome?.agents.find((a) => a.name === agent.name);
+    const before = recorded?.agents.find((a) => a.name === agent.name);
+    if (agent.removed) {
+      if (before !== undefined && !before.removed) steps.push(endRemoved(agent, seen));
+      continue;
+    }
+    const intent = run.intent.agents.find((a) => a.name === agent.name);
+    if (intent === undefined) continue;
+    const decision = decide(input, agent, intent, seen, reopened);
+    if (decision.refusal !== undefined) refused.push(decision.refusal);
+    if (decision.warning !== undefined) warnings.push(decision.warning);
+    if (decision.drift) {
+      drift.push({
+        source: 'world',
+        path: `agent/${agent.name}`,
+        effect: 'in_place',
+        before: 'running',
+        after: seen?.patch.healthReason ?? seen?.verdict ?? null,
+        stepIds: [`agent.start/${agent.name}`],
+      });
+    }
+    steps.push(decision.step);
+  }
+  return { steps, refused, warnings, drift };
+}
+
+/** Changes that give a completed run new work to do. */
+function reopens(change: ManifestChange): boolean {
+  const added = change.before === null && change.after !== null;
+  return added && (change.path === '/done_criteria' || /^\/repos\/[^/]+$/.test(change.path));
+}
+
+function endRemoved(agent: RecordedAgent, seen: AgentOutcome | undefined): DraftStep {
+  return {
+    step: { kind: 'agent.stop', agent: agent.name, sessionName: agent.sessionName },
+    action: 'delete',
+    reason: 'no longer in the manifest',
+    needsYes: seen?.live ?? false,
+  };
+}
+
+interface Decision {
+  readonly step: DraftStep;
+  readonly refusal?: Refusal;
+  readonly warning?: Warning;
+  readonly drift?: boolean;
+}
+
+function decide(
+  input: PlanInput,
+  agent: RecordedAgent,
+  intent: AgentIntent,
+  seen: AgentOutcome | undefined,
+  reopened: boolean,
+): Decision {
+  const { run, recorded, request, outcome } = input;
+  const verdict = seen?.verdict ?? 'not_started';
+  const row = recorded?.steps.find((step) => step.id === `agent.start/${agent.name}`);
+  const plain = startStep(run, agent, intent);
+  const changed = row !== undefined && row.inputHash !== input.hash(canonical(stepKey(plain, run)));
+  const none: Decision = { step: { step: plain, action: 'none', reason: '' } };
+  const start = (
+    action: 'create' | 'replace',
+    reason: string,
+    more: Partial<StepOf<'agent.start'>> = {},
+    needsYes = false,
+  ): Decision => ({
+    step: { step: { ...plain, ...more }, action, reason, needsYes },
+  });
+  const live = seen?.live ?? false;
+
+  if (request.kind === 'restart') {
+    const named = request.agents === null || request.agents.includes(agent.name);
+    if (named) return start(agent.attempt === 0 ? 'create' : 'replace', 'restart', { replace: live });
+  }
+  if (request.kind === 'resume' && !live && verdict !== 'completed' && verdict !== 'starting') {
+    return start(
+      agent.attempt === 0 ? 'create' : 'replace',
+      agent.attempt === 0 ? 'first start' : `resume: ${wordFor(seen)}`,
+    );
+  }
+
+  switch (verdict) {
+    case 'not_started':
+      return start('create', agent.attempt === 0 ? 'first start' : 'its last start never happened');
+    case 'starting':
+      // Recorded, not yet seen: the step itself looks whether the start happened.
+      return row?.state === 'done' ? none : start('create', 'its start was interrupted');
+    case 'alive':
+    case 'asking':
+    case 'unknown': {
+      if (row !== undefined && row.state === 'pending' && live && !changed) {
+        return start('replace', 'a restart was interrupted', { replace: true });
+      }
+      if (changed && live) return start('replace', 'its declaration changed', { replace: true }, true);
+      // It ended with its question pending: the changed declaration holds from its next start on.
+      if (row !== undefined && row.state !== 'done' && live)
+        return start('create', 'its start was interrupted');
+      if (verdict === 'unknown') {
+        return {
+          ...none,
+          warning: {
+            code: 'agent_unknown',
+            message: `agent ${agent.name} could not be looked at; it is left as it is`,
+            file: null,
+          },
+        };
+      }
+      return none;
+    }
+    case 'completed':
+      if (reopened) return start('replace', 'the completed run has new work', { replace: live }, true);
+      return row !== undefined && row.state === 'running'
+        ? start('create', 'its start was interrupted')
+        : none;
+    case 'stopped':
+      // Ended by metawsm: only a restart that was cut short starts it here.
+      return row !== undefined && row.state !== 'done'
+        ? start('create', 'a restart was interrupted', { replace: live })
+        : none;
+    case 'answer_unread': {
+      const guidance = seen?.unreadAnswer ?? null;
+      const free = guidance !== null && agent.freeStartFor !== guidance.id;
+      if (free)
+        return start('replace', `answer to ${guidance.id} is unread`, {
+          budget: 'free',
+          freeFor: guidance.id,
+        });
+      return counted(input, agent, seen, start);
+    }
+    case 'silent':
+      return none;
+    case 'failed':
+    case 'dead': {
+      if (outcome === null) return none;
+      return counted(input, agent, seen, start);
+    }
+  }
+}
+
+/** A start that costs one of the restart budget, or the refusal when it is used up. */
+function counted(
+  input: PlanInput,
+  agent: RecordedAgent,
+  seen: AgentOutcome | undefined,
+  start: (action: 'create' | 'replace', reason: string, more: Partial<StepOf<'agent.start'>>) => Decision,
+): Decision {
+  const { run } = input;
+  const budget = run.intent.policy.restartBudget;
+  const why = wordFor(seen);
+  if (agent.startsUsed >= budget) {
+    const step = start('replace', why, {});
+    return {
+      ...step,
+      refusal: {
+        code: 'restart_budget_used',
+        message: `${seen?.patch.healthReason ?? `agent ${agent.name} ended`}, and its restart budget is used up (${agent.startsUsed} of ${budget})`,
+        wayOut: `look at metawsm logs ${run.ticketId}, then metawsm restart ${run.ticketId} starts afresh with a new budget`,
+      },
+    };
+  }
+  const decision = start('replace', `${why}; restart ${agent.startsUsed + 1} of ${budget}`, {
+    budget: 'counted',
+    notBefore: (seen?.endedAt ?? 0) + backoffMs(agent.startsUsed),
+  });
+  return { ...decision, drift: true };
+}
+
+/** How long to wait after an agent's end before its next counted start: 1 s, 2 s, 4 s … at most 1 min. */
+export function backoffMs(startsUsed: number): number {
+  return Math.min(1000 * 2 ** Math.min(startsUsed, 10), 60_000);
+}
+
+function wordFor(seen: AgentOutcome | undefined): string {
+  if (seen === undefined) return 'not started';
+  return seen.patch.healthReason ?? `it is ${seen.patch.state}`;
+}
+
+function startStep(run: RecordedRun, agent: RecordedAgent, intent: AgentIntent): StepOf<'agent.start'> {
+  return {
+    kind: 'agent.start',
+    agent: agent.name,
+    command: intent.command,
+    cwd: agent.cwd,
+    env: intent.env,
+    session: run.session,
+    sessionName: agent.sessionName,
+    sentinelDir: agent.sentinelDir,
+    startGraceMs: run.intent.policy.startGraceMs,
+    budget: 'none',
+    freeFor: null,
+    notBefore: 0,
+    replace: false,
+  };
+}

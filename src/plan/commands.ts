@@ -1,0 +1,85 @@
+/** The exact commands behind a step, as plan shows them. Pure; nothing here runs anything. */
+import type { Command } from '../manifest/intent.js';
+import type { RecordedRun } from './recorded.js';
+import type { PlannedCommand, Step } from './steps.js';
+
+/** The programs that a step starts; empty where metawsm does the work itself. */
+export function commandsOf(step: Step, run: RecordedRun): readonly PlannedCommand[] {
+  switch (step.kind) {
+    case 'repo.clone':
+      return [argv(['git', 'clone', step.url, step.path], parent(step.path))];
+    case 'repo.fetch':
+      return [
+        argv(
+          [
+            'git',
+            'fetch',
+            '--no-tags',
+            'origin',
+            `+refs/heads/${step.branch}:refs/remotes/origin/${step.branch}`,
+          ],
+          step.source,
+        ),
+      ];
+    case 'worktree.create': {
+      const start = step.base?.commit ?? step.base?.ref ?? step.baseBranch;
+      return [
+        step.existing
+          ? argv(['git', 'worktree', 'add', step.path, step.branch], step.source)
+          : argv(['git', 'worktree', 'add', '--no-track', '-b', step.branch, step.path, start], step.source),
+      ];
+    }
+    case 'worktree.remove': {
+      const remove = argv(['git', 'worktree', 'remove', '--force', step.path], step.source);
+      if (step.backup === null) return [remove];
+      return [argv(['git', 'update-ref', step.backup, '<commit of the worktree>', ''], step.source), remove];
+    }
+    case 'setup.run':
+      return [declared(step.command, step.cwd, [])];
+    case 'agent.start':
+      return [declared(step.command, step.cwd, Object.keys(step.env).sort())];
+    case 'ticket.create':
+      if (run.intent.tickets.driver !== 'docmgr') return [];
+      return [
+        argv(
+          [
+            'docmgr',
+            'ticket',
+            'create-ticket',
+            '--ticket',
+            step.ticket,
+            '--title',
+            step.title,
+            '--topics',
+            step.topics.join(','),
+          ],
+          run.ticketRoot ?? '.',
+        ),
+      ];
+    case 'ticket.brief':
+      if (run.intent.tickets.driver !== 'docmgr') return [];
+      return [
+        argv(
+          ['docmgr', 'doc', 'add', '--ticket', step.ticket, '--doc-type', 'reference', '--title', step.title],
+          run.ticketRoot ?? '.',
+        ),
+      ];
+    default:
+      return [];
+  }
+}
+
+function argv(words: readonly string[], cwd: string): PlannedCommand {
+  return { argv: words, shell: null, cwd, envNames: [] };
+}
+
+/** A command as the manifest declares it: a string goes to a shell, a list does not. */
+function declared(command: Command, cwd: string, envNames: readonly string[]): PlannedCommand {
+  return typeof command === 'string'
+    ? { argv: null, shell: command, cwd, envNames }
+    : { argv: command, shell: null, cwd, envNames };
+}
+
+function parent(path: string): string {
+  return path.slice(0, Math.max(1, path.lastIndexOf('/')));
+}

@@ -1,0 +1,242 @@
+/** What changed in a manifest since it was last applied, and what each change may do to a run. Pure. */
+import type { AgentIntent, Criterion, Intent, RepoIntent } from '../manifest/intent.js';
+import type { Refusal } from './steps.js';
+
+/** One edited place of the manifest. */
+export interface ManifestChange {
+  /** Such as `/intake/goal` or `/repos/api`. */
+  readonly path: string;
+  readonly effect: 'in_place' | 'restart' | 'refused';
+  readonly before: string | null;
+  readonly after: string | null;
+  /** Set for refused changes. */
+  readonly refusal: Refusal | null;
+}
+
+/** What changed from `before` to `after`, in the order of the manifest. */
+export function diffIntents(before: Intent, after: Intent): readonly ManifestChange[] {
+  const changes: ManifestChange[] = [];
+  const add = (path: string, effect: 'in_place' | 'restart', a: unknown, b: unknown): void => {
+    if (!same(a, b)) changes.push({ path, effect, before: show(a), after: show(b), refusal: null });
+  };
+  const refuse = (path: string, code: string, a: unknown, b: unknown, wayOut: string): void => {
+    if (same(a, b)) return;
+    const message = `${path} changed from ${show(a)} to ${show(b)}, which a run in progress cannot follow`;
+    changes.push({
+      path,
+      effect: 'refused',
+      before: show(a),
+      after: show(b),
+      refusal: { code, message, wayOut },
+    });
+  };
+
+  refuse('/ticket/id', 'ticket_changed', before.ticket.id, after.ticket.id, NEW_RUN);
+  add('/ticket/title', 'in_place', before.ticket.title, after.ticket.title);
+  add('/ticket/topics', 'in_place', before.ticket.topics, after.ticket.topics);
+  changes.push(...diffRepos(before.repos, after.repos));
+  refuse('/workspace/root', 'workspace_changed', before.workspace.root, after.workspace.root, NEW_RUN);
+  refuse('/workspace/branch', 'workspace_changed', before.workspace.branch, after.workspace.branch, NEW_RUN);
+  add('/intake/goal', 'in_place', before.intake.goal, after.intake.goal);
+  add('/intake/scope', 'in_place', before.intake.scope, after.intake.scope);
+  add('/intake/constraints', 'in_place', before.intake.constraints, after.intake.constraints);
+  add('/intake/answers', 'in_place', before.intake.answers, after.intake.answers);
+  add('/intake/merge_intent', 'in_place', before.intake.mergeIntent, after.intake.mergeIntent);
+  changes.push(...diffCriteria(before.criteria, after.criteria));
+  changes.push(...diffAgents(before.agents, after.agents));
+  add('/session', 'restart', before.session, after.session);
+  refuse('/tickets/driver', 'tickets_changed', before.tickets.driver, after.tickets.driver, NEW_RUN);
+  refuse('/tickets/root', 'tickets_changed', before.tickets.root, after.tickets.root, NEW_RUN);
+  add('/policy', 'in_place', before.policy, after.policy);
+  return changes;
+}
+
+const NEW_RUN =
+  'put the old value back, or end this run (metawsm cleanup) and apply again, or apply with --new-run';
+
+function diffRepos(before: readonly RepoIntent[], after: readonly RepoIntent[]): ManifestChange[] {
+  const changes: ManifestChange[] = [];
+  for (const old of before) {
+    const now = after.find((repo) => repo.name === old.name);
+    const path = `/repos/${old.name}`;
+    if (now === undefined) {
+      const renamed = after.find(
+        (repo) =>
+          same(repo.source, old.source) &&
+          old.source.kind !== 'registry' &&
+          !before.some((b) => b.name === repo.name),
+      );
+      if (renamed !== undefined) {
+        changes.push(
+          refused(
+            path,
+            'repo_renamed',
+            old.name,
+            renamed.name,
+            `repo ${old.name} was renamed to ${renamed.name}; its worktree and branch keep the old name`,
+          ),
+        );
+      } else {
+        changes.push({ path, effect: 'in_place', before: old.name, after: null, refusal: null });
+      }
+      continue;
+    }
+    if (!same(old.source, now.source)) {
+      changes.push(
+        refused(
+          `${path}/path`,
+          'repo_moved',
+          show(old.source),
+          show(now.source),
+          `repo ${old.name} is in use and was given another source`,
+        ),
+      );
+    }
+    if (old.baseBranch !== now.baseBranch) {
+      changes.push(
+        refused(
+          `${path}/base_branch`,
+          'base_branch_changed',
+          old.baseBranch,
+          now.baseBranch,
+          `repo ${old.name} is branched from ${old.baseBranch} already; the manifest now says ${now.baseBranch}`,
+        ),
+      );
+    }
+    for (const key of ['copy', 'link', 'setup'] as const) {
+      if (!same(old[key], now[key])) {
+        changes.push({
+          path: `${path}/${key}`,
+          effect: 'in_place',
+          before: show(old[key]),
+          after: show(now[key]),
+          refusal: null,
+        });
+      }
+    }
+  }
+  for (const repo of after) {
+    if (before.some((b) => b.name === repo.name)) continue;
+    const wasRenamed = changes.some((c) => c.refusal?.code === 'repo_renamed' && c.after === repo.name);
+    if (!wasRenamed)
+      changes.push({
+        path: `/repos/${repo.name}`,
+        effect: 'in_place',
+        before: null,
+        after: repo.name,
+        refusal: null,
+      });
+  }
+  return changes;
+}
+
+function diffAgents(before: readonly AgentIntent[], after: readonly AgentIntent[]): ManifestChange[] {
+  const changes: ManifestChange[] = [];
+  for (const old of before) {
+    const path = `/agents/${old.name}`;
+    const now = after.find((agent) => agent.name === old.name);
+    if (now === undefined) {
+      const renamed = after.find(
+        (a) => same({ ...a, name: '' }, { ...old, name: '' }) && !before.some((b) => b.name === a.name),
+      );
+      changes.push(
+        renamed === undefined
+          ? { path, effect: 'in_place', before: old.name, after: null, refusal: null }
+          : refused(
+              path,
+              'agent_renamed',
+              old.name,
+              renamed.name,
+              `agent ${old.name} was renamed to ${renamed.name}`,
+            ),
+      );
+      continue;
+    }
+    for (const key of ['command', 'env', 'cwd'] as const) {
+      if (same(old[key], now[key])) continue;
+      // Values of env stay out of every output: they may hold secrets.
+      const hidden = key === 'env';
+      changes.push({
+        path: `${path}/${key}`,
+        effect: 'restart',
+        before: hidden ? Object.keys(old.env).sort().join(' ') : show(old[key]),
+        after: hidden ? Object.keys(now.env).sort().join(' ') : show(now[key]),
+        refusal: null,
+      });
+    }
+    if (old.completeOn !== now.completeOn) {
+      changes.push({
+        path: `${path}/complete_on`,
+        effect: 'in_place',
+        before: old.completeOn,
+        after: now.completeOn,
+        refusal: null,
+      });
+    }
+  }
+  for (const agent of after) {
+    if (before.some((b) => b.name === agent.name)) continue;
+    const wasRenamed = changes.some((c) => c.refusal?.code === 'agent_renamed' && c.after === agent.name);
+    if (!wasRenamed)
+      changes.push({
+        path: `/agents/${agent.name}`,
+        effect: 'in_place',
+        before: null,
+        after: agent.name,
+        refusal: null,
+      });
+  }
+  return changes;
+}
+
+function diffCriteria(before: readonly Criterion[], after: readonly Criterion[]): ManifestChange[] {
+  const gone = before.filter((c) => !after.some((d) => same(c, d)));
+  const fresh = after.filter((c) => !before.some((d) => same(c, d)));
+  return [
+    ...gone.map((c) => ({
+      path: '/done_criteria',
+      effect: 'in_place' as const,
+      before: show(c),
+      after: null,
+      refusal: null,
+    })),
+    ...fresh.map((c) => ({
+      path: '/done_criteria',
+      effect: 'in_place' as const,
+      before: null,
+      after: show(c),
+      refusal: null,
+    })),
+  ];
+}
+
+function refused(
+  path: string,
+  code: string,
+  before: string | null,
+  after: string | null,
+  message: string,
+): ManifestChange {
+  return { path, effect: 'refused', before, after, refusal: { code, message, wayOut: NEW_RUN } };
+}
+
+/** Deep equality of plain JSON data, whatever the order of keys. */
+export function same(a: unknown, b: unknown): boolean {
+  return canonical(a) === canonical(b);
+}
+
+/** JSON with sorted keys: the same data gives the same text. */
+export function canonical(value: unknown): string {
+  if (Array.isArray(value)) return `[${value.map(canonical).join(',')}]`;
+  if (value !== null && typeof value === 'object') {
+    const entries = Object.entries(value).filter(([, v]) => v !== undefined);
+    entries.sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0));
+    return `{${entries.map(([k, v]) => `${JSON.stringify(k)}:${canonical(v)}`).join(',')}}`;
+  }
+  return JSON.stringify(value) ?? 'null';
+}
+
+function show(value: unknown): string | null {
+  if (value === null || value === undefined) return null;
+  return typeof value === 'string' ? value : canonical(value);
+}

@@ -1,0 +1,161 @@
+/**
+ * The run a manifest asks for, as if it were recorded already: a new one with freshly decided names, or the
+ * recorded one with what the changed manifest adds, drops and edits. Pure.
+ */
+import type { AgentIntent, Intent, RepoIntent, SessionKind } from '../manifest/intent.js';
+import { branchName, sessionName, workspaceName } from './names.js';
+import type { RecordedAgent, RecordedRepo, RecordedRun } from './recorded.js';
+
+/** What makes a new run itself; random and clock come from outside. */
+export interface Identity {
+  readonly runId: string;
+  /** 8 characters of a-z0-9. */
+  readonly token: string;
+  /** YYYY-MM-DD of the workspace's parent folder. */
+  readonly date: string;
+  readonly now: number;
+}
+
+/** Decisions about the surroundings that a run keeps once it is created. */
+export interface Surroundings {
+  readonly autoSession: SessionKind;
+  readonly ticketRoot: string | null;
+  /** Where each repo's source clone is (or will be, for a url): repo name → absolute path. */
+  readonly sources: Readonly<Record<string, string>>;
+}
+
+/** A run that does not exist yet. */
+export function draftRun(intent: Intent, identity: Identity, surroundings: Surroundings): RecordedRun {
+  const name = workspaceName(intent.ticket.id, identity.token);
+  const workspace = join(intent.workspace.root, identity.date, name);
+  const base: RecordedRun = {
+    id: identity.runId,
+    ticketId: intent.ticket.id,
+    manifestPath: intent.manifestPath,
+    state: 'created',
+    reason: null,
+    detail: null,
+    outcome: null,
+    intent,
+    workspace,
+    token: identity.token,
+    session: intent.session === 'auto' ? surroundings.autoSession : intent.session,
+    ticketRoot: surroundings.ticketRoot,
+    createdAt: identity.now,
+    updatedAt: identity.now,
+    repos: [],
+    agents: [],
+    steps: [],
+    guidance: [],
+    brief: null,
+  };
+  return withIntent(base, intent, surroundings);
+}
+
+/**
+ * The recorded run as the given intent wants it: new repos and agents are added, dropped ones marked removed,
+ * everything decided before is kept.
+ */
+export function withIntent(run: RecordedRun, intent: Intent, surroundings: Surroundings): RecordedRun {
+  const session = intent.session === 'auto' ? run.session : intent.session;
+  const repos = [
+    ...run.repos.map((repo) => ({
+      ...repo,
+      removed: !intent.repos.some((r) => r.name === repo.name),
+    })),
+    ...intent.repos
+      .filter((repo) => !run.repos.some((known) => known.name === repo.name))
+      .map((repo) => draftRepo(run, intent, repo, surroundings)),
+  ];
+  const kept = run.agents.map((agent) => {
+    const wanted = intent.agents.find((a) => a.name === agent.name);
+    if (wanted === undefined) return { ...agent, removed: true };
+    const cwd =
+      wanted.cwd === null ? agent.cwd : (repos.find((r) => r.name === wanted.cwd)?.path ?? agent.cwd);
+    return { ...agent, removed: false, cwd, session };
+  });
+  const alone = intent.agents.length === 1 && run.agents.length === 0;
+  const added = intent.agents
+    .filter((agent) => !run.agents.some((known) => known.name === agent.name))
+    .map((agent) => draftAgent(run, agent, repos, session, alone));
+  return { ...run, intent, session, repos, agents: [...kept, ...added] };
+}
+
+function draftRepo(
+  run: RecordedRun,
+  intent: Intent,
+  repo: RepoIntent,
+  surroundings: Surroundings,
+): RecordedRepo {
+  return {
+    name: repo.name,
+    source: surroundings.sources[repo.name] ?? '',
+    path: join(run.workspace, repo.name),
+    branch: branchName(intent.workspace.branch, {
+      workspace: baseName(run.workspace),
+      ticket: intent.ticket.id,
+      token: run.token,
+      repo: repo.name,
+    }),
+    baseBranch: repo.baseBranch,
+    baseRef: null,
+    baseCommit: null,
+    placed: {},
+    removed: false,
+  };
+}
+
+function draftAgent(
+  run: RecordedRun,
+  agent: AgentIntent,
+  repos: readonly RecordedRepo[],
+  session: SessionKind,
+  alone: boolean,
+): RecordedAgent {
+  const inUse = repos.filter((repo) => !repo.removed);
+  const only = inUse.length === 1 ? inUse[0] : undefined;
+  const cwd =
+    agent.cwd === null
+      ? (only?.path ?? run.workspace)
+      : (repos.find((r) => r.name === agent.cwd)?.path ?? run.workspace);
+  return {
+    name: agent.name,
+    state: 'pending',
+    health: 'none',
+    healthReason: null,
+    attempt: 0,
+    session,
+    sessionName: sessionName(baseName(run.workspace), agent.name),
+    tmuxSocket: null,
+    cwd,
+    sentinelDir: alone
+      ? join(run.workspace, '.metawsm')
+      : join(run.workspace, '.metawsm', 'agents', agent.name),
+    pid: null,
+    pidStart: null,
+    bootId: null,
+    host: null,
+    exitCode: null,
+    signal: null,
+    startedAt: null,
+    endedAt: null,
+    lastOutputAt: null,
+    lastProgressAt: null,
+    progress: null,
+    stoppedAttempt: null,
+    startsUsed: 0,
+    freeStartFor: null,
+    summary: null,
+    completedAt: null,
+    removed: false,
+  };
+}
+
+/** Paths are joined by hand: this folder knows no operating system. */
+function join(...parts: readonly string[]): string {
+  return parts.map((part, index) => (index === 0 ? part.replace(/\/+$/, '') : part)).join('/');
+}
+
+function baseName(path: string): string {
+  return path.slice(path.lastIndexOf('/') + 1);
+}

@@ -1,0 +1,142 @@
+/** The plans of stop and cleanup: the same machine, other steps. Pure. */
+import { type DraftStep, finish } from './identity.js';
+import type { Observed } from './observed.js';
+import type { AgentOutcome, Outcome } from './outcome.js';
+import type { Plan } from './plan.js';
+import type { RecordedAgent, RecordedRun } from './recorded.js';
+import type { Refusal } from './steps.js';
+
+export interface OperateInput {
+  readonly recorded: RecordedRun;
+  readonly observed: Observed;
+  readonly outcome: Outcome;
+  readonly hash: (text: string) => string;
+}
+
+/** End agents. `agents` null: all of them; the run then ends in `stopped`. */
+export function compileStop(input: OperateInput, agents: readonly string[] | null): Plan {
+  const { recorded, outcome } = input;
+  const refused: Refusal[] = [];
+  if (recorded.state === 'closing' || recorded.state === 'closed') refused.push(endedRefusal(recorded));
+  const drafts = activeAgents(recorded)
+    .filter((agent) => agents === null || agents.includes(agent.name))
+    .map((agent) => stopStep(agent, outcome, 'stopped by the operator'));
+  return operatePlan('stop', input, drafts, refused);
+}
+
+export interface CleanupOptions {
+  /** Save work that exists nowhere else under a backup ref, then remove it. */
+  readonly force: boolean;
+  /** Stop the agents and leave the workspace. */
+  readonly keepWorkspaces: boolean;
+}
+
+/** Stop the agents and remove the workspace; branches stay. Refused while a worktree holds what exists nowhere else. */
+export function compileCleanup(input: OperateInput, options: CleanupOptions): Plan {
+  const { recorded, observed, outcome } = input;
+  const refused: Refusal[] = [];
+  if (recorded.state === 'closing') refused.push(endedRefusal(recorded));
+  const drafts: DraftStep[] = activeAgents(recorded).map((agent) => stopStep(agent, outcome, 'cleanup'));
+  if (options.keepWorkspaces) return operatePlan('cleanup', input, drafts, refused);
+
+  for (const repo of recorded.repos) {
+    const worktree = observed.repos[repo.name]?.worktree;
+    const here = worktree?.state === 'ready';
+    const work = worktree?.onlyHere ?? [];
+    if (here && work.length > 0 && !options.force) {
+      refused.push({
+        code: 'work_would_be_lost',
+        message: `${repo.path} holds what exists nowhere else: ${work.join('; ')}`,
+        wayOut: `commit or move it away, or metawsm cleanup ${recorded.ticketId} --force, which saves it under refs/metawsm/backup/${recorded.id}/${repo.name} first`,
+      });
+    }
+    if (worktree === undefined || worktree.state === 'missing' || worktree.state === 'foreign') {
+      if (!repo.removed && worktree?.state === 'missing') continue;
+      if (worktree?.state === 'foreign') {
+        refused.push({
+          code: 'foreign_worktree',
+          message: `${repo.path} is not the worktree that metawsm made`,
+          wayOut: 'look whose it is and move it away',
+        });
+      }
+      continue;
+    }
+    drafts.push({
+      step: {
+        kind: 'worktree.remove',
+        repo: repo.name,
+        source: repo.source,
+        path: repo.path,
+        branch: repo.branch,
+        backup: here && work.length > 0 ? `refs/metawsm/backup/${recorded.id}/${repo.name}` : null,
+      },
+      action: 'delete',
+      reason: here ? 'its branch stays' : 'its folder is gone; git is told',
+    });
+  }
+  if (observed.workspace.exists) {
+    drafts.push({
+      step: { kind: 'workspace.remove', path: recorded.workspace },
+      action: 'delete',
+      reason: '',
+    });
+  }
+  return operatePlan('cleanup', input, drafts, refused);
+}
+
+function activeAgents(run: RecordedRun): readonly RecordedAgent[] {
+  return run.agents.filter((agent) => !agent.removed);
+}
+
+function stopStep(agent: RecordedAgent, outcome: Outcome, why: string): DraftStep {
+  const seen = outcome.agents.find((a) => a.name === agent.name);
+  return {
+    step: { kind: 'agent.stop', agent: agent.name, sessionName: agent.sessionName },
+    action: mayStillRun(seen, agent) ? 'delete' : 'none',
+    reason: seen?.live ? why : 'its session is closed',
+  };
+}
+
+/** Anything that a stop has to end: a live process, a start under way, or a session kept for reading. */
+function mayStillRun(seen: AgentOutcome | undefined, agent: RecordedAgent): boolean {
+  if (seen === undefined || agent.attempt === 0) return false;
+  return seen.live || seen.verdict !== 'stopped';
+}
+
+function endedRefusal(run: RecordedRun): Refusal {
+  return run.state === 'closing'
+    ? {
+        code: 'run_closing',
+        message: `run ${run.id} is being closed`,
+        wayOut: `metawsm close ${run.ticketId} continues it`,
+      }
+    : {
+        code: 'run_closed',
+        message: `run ${run.id} is closed (${run.outcome ?? 'ended'})`,
+        wayOut: 'metawsm apply starts a new run',
+      };
+}
+
+function operatePlan(
+  request: 'stop' | 'cleanup',
+  input: OperateInput,
+  drafts: readonly DraftStep[],
+  refused: readonly Refusal[],
+): Plan {
+  const { recorded, outcome, observed } = input;
+  const context = { run: recorded, recorded, hash: input.hash };
+  return {
+    request,
+    manifest: recorded.manifestPath,
+    ticket: recorded.ticketId,
+    run: recorded,
+    isNew: false,
+    runState: outcome.run?.state ?? recorded.state,
+    steps: refused.length > 0 ? [] : drafts.map((draft) => finish(draft, context)),
+    changes: [],
+    refused,
+    problems: observed.problems,
+    warnings: outcome.warnings,
+    resumeAt: null,
+  };
+}

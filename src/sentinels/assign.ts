@@ -1,0 +1,130 @@
+/** Whose a sentinel file is, and whether it may speak for the attempt that runs now. Pure. */
+import type { FoundSentinel, SentinelKind, SentinelValue, Warning } from '../plan/observed.js';
+import type { RecordedAgent, RecordedRun } from '../plan/recorded.js';
+
+/** A sentinel that is valid in form and belongs to an agent of the run. */
+export interface OwnSentinel {
+  readonly kind: SentinelKind;
+  readonly file: string;
+  readonly value: SentinelValue;
+  readonly digest: string;
+  readonly mtime: number;
+}
+
+export interface Assigned {
+  /** Per agent and kind the one file that counts: the agent's own folder before other places. */
+  readonly byAgent: ReadonlyMap<string, ReadonlyMap<SentinelKind, OwnSentinel>>;
+  readonly warnings: readonly Warning[];
+}
+
+/**
+ * Give every found sentinel to its agent. A file that cannot be read, belongs to nobody, or speaks for another
+ * run or attempt becomes a warning that names it; it counts for nothing and stays where it is.
+ */
+export function assignSentinels(run: RecordedRun, found: readonly FoundSentinel[]): Assigned {
+  const agents = run.agents.filter((agent) => !agent.removed);
+  const byAgent = new Map<string, Map<SentinelKind, OwnSentinel>>(agents.map((a) => [a.name, new Map()]));
+  const warnings: Warning[] = [];
+  const ownFolderFirst = [...found].sort((a, b) => rank(a) - rank(b));
+
+  for (const sentinel of ownFolderFirst) {
+    if (sentinel.content.kind === 'problem') {
+      warnings.push(
+        warn('sentinel_problem', `${sentinel.file} ${sentinel.content.reason}; it is ignored`, sentinel),
+      );
+      continue;
+    }
+    const { value, digest, mtime } = sentinel.content;
+    const owner = ownerOf(run, agents, sentinel, value);
+    if (typeof owner === 'string') {
+      warnings.push(warn('sentinel_foreign', `${sentinel.file} ${owner}; it is ignored`, sentinel));
+      continue;
+    }
+    const foreign = foreignReason(run, owner, sentinel, value, digest);
+    if (foreign !== null) {
+      warnings.push(warn('sentinel_foreign', `${sentinel.file} ${foreign}; it is ignored`, sentinel));
+      continue;
+    }
+    const mine = byAgent.get(owner.name);
+    if (mine === undefined) continue;
+    if (mine.has(sentinel.kind)) {
+      warnings.push(
+        warn(
+          'sentinel_duplicate',
+          `${sentinel.file} is a second one beside ${mine.get(sentinel.kind)?.file}; it is ignored`,
+          sentinel,
+        ),
+      );
+      continue;
+    }
+    mine.set(sentinel.kind, { kind: sentinel.kind, file: sentinel.file, value, digest, mtime });
+  }
+  return { byAgent, warnings };
+}
+
+function rank(sentinel: FoundSentinel): number {
+  return sentinel.place.kind === 'agent' ? 0 : sentinel.place.kind === 'workspace' ? 1 : 2;
+}
+
+function warn(code: string, message: string, sentinel: FoundSentinel): Warning {
+  return { code, message, file: sentinel.file };
+}
+
+/** The agent a file belongs to, or why it belongs to none. */
+function ownerOf(
+  run: RecordedRun,
+  agents: readonly RecordedAgent[],
+  sentinel: FoundSentinel,
+  value: SentinelValue,
+): RecordedAgent | string {
+  const named = value.agent ?? null;
+  if (sentinel.place.kind === 'agent') {
+    const folderOf = sentinel.place.agent;
+    const owner = agents.find((agent) => agent.name === folderOf);
+    if (owner === undefined) return `lies in the folder of ${folderOf}, which is no agent of this run`;
+    // The shared folder of a single agent is also the workspace's: there the field decides.
+    if (named !== null && named !== folderOf)
+      return `names the agent "${named}" in the folder of ${folderOf}`;
+    return owner;
+  }
+  if (named !== null) {
+    return (
+      agents.find((agent) => agent.name === named) ??
+      `names the agent "${named}", which this run does not have`
+    );
+  }
+  if (agents.length === 1 && agents[0] !== undefined) return agents[0];
+  if (sentinel.place.kind === 'repo') {
+    const repoName = sentinel.place.repo;
+    const path = run.repos.find((repo) => repo.name === repoName)?.path;
+    const there = agents.filter((agent) => agent.cwd === path);
+    if (there.length === 1 && there[0] !== undefined) return there[0];
+  }
+  return 'has no "agent" field, and it could belong to several agents';
+}
+
+/** Why a file speaks for another run or attempt; null: it speaks for this one. */
+function foreignReason(
+  run: RecordedRun,
+  agent: RecordedAgent,
+  sentinel: FoundSentinel,
+  value: SentinelValue,
+  digest: string,
+): string | null {
+  if (value.run_id != null && value.run_id !== run.id) return `is of another run (${value.run_id})`;
+  // Answers are metawsm's own and outlive the attempt that asked; verdicts of validation bind to commits instead.
+  if (sentinel.kind === 'guidance-response' || sentinel.kind === 'validation-result') return null;
+  if (agent.attempt === 0) return 'was there before its agent was started';
+  if (value.attempt != null && Number(value.attempt) !== agent.attempt) {
+    // A question stays open over a restart of its agent.
+    const known =
+      sentinel.kind === 'guidance-request' &&
+      run.guidance.some((g) => g.agent === agent.name && g.digest === digest && isOpenGuidance(g.state));
+    if (!known) return `is of another attempt (${value.attempt}, now ${agent.attempt})`;
+  }
+  return null;
+}
+
+function isOpenGuidance(state: string): boolean {
+  return state === 'pending' || state === 'answered';
+}
