@@ -19,6 +19,29 @@ export interface TicketDriver {
    * `knownHash` is the hash of what metawsm last wrote: a document that differs was edited by a person and is kept.
    */
   writeBrief(brief: BriefDocument, knownHash: string | null, at: Date): Promise<BriefWritten>;
+  /** Append an entry to the ticket's changelog, unless the very same entry is there already. */
+  addChangelog(id: string, entry: string, at: Date): Promise<'added' | 'unchanged'>;
+  /** Set the ticket's status to `complete` and add the entry; each only where it is not so already. */
+  close(id: string, entry: string, at: Date): Promise<'closed' | 'unchanged'>;
+}
+
+/** Something is wrong in the ticket tree that only a person can put right. */
+export class TicketProblem extends Error {
+  override readonly name = 'TicketProblem';
+
+  constructor(
+    readonly code:
+      | 'ticket_ambiguous'
+      | 'ticket_unreadable'
+      | 'ticket_missing'
+      | 'ticket_in_the_way'
+      | 'ticket_id',
+    message: string,
+    /** What to do about it. */
+    readonly hint: string,
+  ) {
+    super(message);
+  }
 }
 
 export interface BriefDocument {
@@ -31,6 +54,10 @@ export interface BriefDocument {
 
 export interface BriefWritten {
   readonly path: string;
+  /**
+   * Hash of the whole document as metawsm last wrote it. For `kept` that is the `knownHash` passed in, so
+   * that recording it never makes a person's text look like metawsm's own.
+   */
   readonly hash: string;
   /** `kept`: a person had edited it. */
   readonly result: 'written' | 'unchanged' | 'kept';
