@@ -97,6 +97,20 @@ export async function writeAtomic(
   await syncFolder(folder);
 }
 
+/**
+ * Writes a file that must not exist yet, in one step. `false`: something lies at its name by now, and it stays.
+ * Throws `PathRefused` when the parent is not a real folder.
+ */
+export async function writeExclusive(file: string, data: string | Uint8Array): Promise<boolean> {
+  const prepared = `${file}.${randomBytes(6).toString('hex')}.new`;
+  await writeAtomic(prepared, data);
+  try {
+    return (await moveExclusive(prepared, file)) === 'moved';
+  } finally {
+    await unlink(prepared).catch(asCode);
+  }
+}
+
 /** Hex digest. A text is taken as UTF-8. */
 export function sha256(textOrBytes: string | Uint8Array): string {
   return createHash('sha256').update(textOrBytes).digest('hex');
