@@ -5,18 +5,12 @@
 import { parseArgs } from 'node:util';
 import { MAX_DURATION_MS, parseDuration } from '../manifest/duration.js';
 import { didYouMean } from '../manifest/nearest.js';
-import {
-  COMMANDS,
-  type CommandOptions,
-  type CommandSpec,
-  GLOBAL_OPTIONS,
-  type OptionSpec,
-  optionsOf,
-} from './commands.js';
+import { COMMANDS, type CommandSpec, GLOBAL_OPTIONS, type OptionSpec, optionsOf } from './commands.js';
 import type { Globals } from './context.js';
 import { CommandError } from './errors.js';
 import { EXIT } from './exit-codes.js';
 import { declareCommands, usageLine } from './help.js';
+import type { CommandOptions } from './options.js';
 
 export type Parsed =
   | {
@@ -60,7 +54,7 @@ export function parseCommandLine(words: readonly string[]): Parsed {
   }
   if (word === undefined) {
     refuseUnknown(tokens, ALL_OPTIONS, null);
-    throw usageError(null, 'which command?');
+    throw usageError(null, `which command? ${COMMANDS.map((command) => command.name).join(', ')}`);
   }
   const command = match(word);
   return { kind: 'run', ...read(command, words) };
@@ -274,41 +268,4 @@ function withAdvice(message: string, advice: string | null): string {
 
 function camel(name: string): string {
   return name.replace(/-([a-z])/g, (_, letter: string) => letter.toUpperCase());
-}
-
-/** How a command names its run: as typed, or by one of the two flags. */
-export type Selector =
-  | { readonly kind: 'any'; readonly text: string }
-  | { readonly kind: 'run'; readonly id: string }
-  | { readonly kind: 'ticket'; readonly id: string };
-
-/** The run that a command line names; null: none. */
-export function selectorOf(positionals: readonly string[], options: CommandOptions): Selector | null {
-  if (typeof options.runId === 'string') return { kind: 'run', id: options.runId };
-  if (typeof options.ticket === 'string') return { kind: 'ticket', id: options.ticket };
-  const [text] = positionals;
-  return text === undefined ? null : { kind: 'any', text };
-}
-
-/** Whether a flag was given. */
-export function flag(options: CommandOptions, name: string): boolean {
-  return options[name] === true;
-}
-
-/** The text of an option, or null. */
-export function text(options: CommandOptions, name: string): string | null {
-  const value = options[name];
-  return typeof value === 'string' ? value : null;
-}
-
-/** The number of an option (a duration: milliseconds), or null. */
-export function number(options: CommandOptions, name: string): number | null {
-  const value = options[name];
-  return typeof value === 'number' ? value : null;
-}
-
-/** The texts of a repeatable option. */
-export function texts(options: CommandOptions, name: string): readonly string[] {
-  const value = options[name];
-  return Array.isArray(value) ? value : [];
 }

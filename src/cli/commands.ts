@@ -3,17 +3,14 @@
  * A new command is one entry here and one module beside it, which is loaded only when it is asked for.
  */
 import type { CommandContext } from './context.js';
+import type { CommandOptions } from './options.js';
+
+export type { CommandOptions };
 
 /** What a command module exports. Gives the exit code. */
 export interface CommandModule {
   run(ctx: CommandContext, positionals: readonly string[], options: CommandOptions): Promise<number>;
 }
-
-/**
- * The given options by their camelCase name: a flag is `true`, a text is as typed, a duration is in
- * milliseconds, a repeatable one is a list. What was not given is absent.
- */
-export type CommandOptions = Readonly<Record<string, string | number | true | readonly string[]>>;
 
 export interface OptionSpec {
   /** As cac takes it: `--wait`, `-f, --follow`, `--timeout <duration>`. */
@@ -209,7 +206,10 @@ export const COMMANDS: readonly CommandSpec[] = [
     description: 'Check manifests, and nothing else',
     example: 'metawsm validate manifests/login.yaml',
     options: [],
-    load: () => import('./validate.js'),
+    load: async () => {
+      const { validateCommand } = await import('./validate.js');
+      return { run: (ctx, files) => validateCommand(files, ctx) };
+    },
   },
   {
     name: 'schema',
@@ -218,7 +218,10 @@ export const COMMANDS: readonly CommandSpec[] = [
     description: 'Print a schema, for an editor or a program',
     example: 'metawsm schema manifest > manifest.schema.json',
     options: [],
-    load: () => import('./schema.js'),
+    load: async () => {
+      const { schemaCommand } = await import('./schema.js');
+      return { run: (ctx, [name]) => schemaCommand(name, ctx) };
+    },
   },
   {
     name: 'signal',

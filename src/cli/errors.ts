@@ -1,6 +1,7 @@
 /** How a command fails: one error type, and the two ways it is shown. */
 import { isatty } from 'node:tty';
-import { paint, wantsColor } from '../report/stream.js';
+import { paint } from '../report/paint.js';
+import { wantsColor } from '../report/stream.js';
 import { safeText } from '../tools/files.js';
 import { EXIT } from './exit-codes.js';
 

@@ -22,7 +22,7 @@ export function declareCommands(commands: readonly CommandSpec[]): Declared {
   }
   cli.usage('<command> [options]');
   for (const option of GLOBAL_OPTIONS) declare(cli.globalCommand, option);
-  cli.help((sections) => sections.flatMap((section) => reword(section, commands)));
+  cli.help((sections) => reword(sections, commands, cli.matchedCommand && specs.get(cli.matchedCommand)));
   cli.globalCommand.option('--version', 'Print the version');
   return { cli, specs };
 }
@@ -42,33 +42,45 @@ export function usageLine(command: CommandSpec | null): string {
 }
 
 function declare(command: Command, option: OptionSpec): void {
-  // A negated option would get the default true from cac, which its help then shows.
-  const config = option.flags.startsWith('--no-') ? { default: null } : {};
-  command.option(option.flags, option.description, config);
+  command.option(option.flags, option.description);
 }
 
 type Section = Parameters<NonNullable<Parameters<CAC['help']>[0]>>[0][number];
 
-/** cac's sections in metawsm's words. */
-function reword(section: Section, commands: readonly CommandSpec[]): Section[] {
-  if (section.title === undefined) {
-    return [{ body: 'metawsm: plan and apply for coding-agent work, with evidence before anything closes' }];
+/** cac's sections in metawsm's words and order. */
+function reword(
+  sections: readonly Section[],
+  commands: readonly CommandSpec[],
+  asked?: CommandSpec,
+): Section[] {
+  const find = (title: string): Section[] => sections.filter((section) => section.title === title);
+  const options = find('Options').map((section) => ({
+    title: 'Options',
+    // cac gives every negated option the default true, and words its own option.
+    body: section.body
+      .split('\n')
+      .map((line) =>
+        line.replace('(default: true)', '').replace('Display this message', 'Show this help').trimEnd(),
+      )
+      .join('\n'),
+  }));
+  if (asked) {
+    const selector = '  <sel> is a manifest path, a run id or a ticket id.';
+    const usage = find('Usage').map((section) => ({
+      ...section,
+      body: asked.selector ? `${section.body}\n\n${selector}` : section.body,
+    }));
+    return [{ body: asked.description }, ...usage, ...options, ...find('Examples')];
   }
-  if (section.title === 'Commands') {
-    const width = Math.max(...commands.map((command) => command.name.length));
-    const rows = commands.map((command) => `  ${command.name.padEnd(width)}  ${command.description}`);
-    return [{ title: 'Commands', body: rows.join('\n') }];
-  }
-  if (section.title.startsWith('For more info')) {
-    const rows = EXIT_MEANINGS.map(([code, meaning]) => `  ${String(code).padStart(3)}  ${meaning}`);
-    return [
-      { title: 'Exit codes', body: rows.join('\n') },
-      { body: 'metawsm <command> --help shows the options of a command and an example.' },
-    ];
-  }
-  const body = section.body
-    .split('\n')
-    .map((line) => line.replace('Display this message', 'Show this help').trimEnd())
-    .join('\n');
-  return [{ ...section, body }];
+  const width = Math.max(...commands.map((command) => command.name.length));
+  const rows = commands.map((command) => `  ${command.name.padEnd(width)}  ${command.description}`);
+  const codes = EXIT_MEANINGS.map(([code, meaning]) => `  ${String(code).padStart(3)}  ${meaning}`);
+  return [
+    { body: 'metawsm: plan and apply for coding-agent work, with evidence before anything closes' },
+    ...find('Usage'),
+    { title: 'Commands', body: rows.join('\n') },
+    ...options,
+    { title: 'Exit codes', body: codes.join('\n') },
+    { body: 'metawsm <command> --help shows the options of a command and an example.' },
+  ];
 }

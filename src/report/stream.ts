@@ -1,6 +1,7 @@
 /** The human view of events: a stream of lines, the same at a terminal and in a log. */
 import { safeText } from '../tools/files.js';
 import type { Event, Reporter, RunSummary } from './events.js';
+import { type Paint, paint } from './paint.js';
 
 /** Whether `CI` says so: set, and not to a word for no. */
 export function isCi(env: Readonly<NodeJS.ProcessEnv>): boolean {
@@ -12,32 +13,6 @@ export function wantsColor(env: Readonly<NodeJS.ProcessEnv>, noColor: boolean, i
   if (noColor || (env.NO_COLOR ?? '') !== '') return false;
   if (env.FORCE_COLOR !== undefined) return !['0', 'false'].includes(env.FORCE_COLOR);
   return isTerminal && env.TERM !== 'dumb' && !isCi(env);
-}
-
-type Paint = (text: string) => string;
-
-/** The colours of metawsm; without colour each gives the text as it is. */
-export interface Palette {
-  readonly red: Paint;
-  readonly green: Paint;
-  readonly yellow: Paint;
-  readonly cyan: Paint;
-  readonly bold: Paint;
-  readonly dim: Paint;
-}
-
-/** The palette for a stream. */
-export function paint(color: boolean): Palette {
-  const style = (open: number, close: number): Paint =>
-    color ? (text) => `\u001b[${open}m${text}\u001b[${close}m` : (text) => text;
-  return {
-    red: style(31, 39),
-    green: style(32, 39),
-    yellow: style(33, 39),
-    cyan: style(36, 39),
-    bold: style(1, 22),
-    dim: style(2, 22),
-  };
 }
 
 /** `340ms`, `1.2s`, `2m05s`, `1h02m`. */
@@ -107,7 +82,7 @@ export function humanReporter(options: HumanOptions): Reporter {
 function eventText(
   event: Exclude<Event, { type: 'summary' }>,
   { quiet, verbose }: HumanOptions,
-  err: Palette,
+  err: Paint,
 ): string | null {
   switch (event.type) {
     case 'error':
@@ -131,7 +106,7 @@ function eventText(
       if (quiet) return null;
       const agent = oneLine(event.agent);
       if (event.state !== 'pending') return `question ${event.id} of agent ${agent} is ${event.state}`;
-      return `${err.cyan('?')} agent ${agent} asks (${event.id}):\n${indented(event.question)}`;
+      return `${err.yellow('?')} agent ${agent} asks (${event.id}):\n${indented(event.question)}`;
     }
     case 'version':
     case 'step':
@@ -150,7 +125,7 @@ export function tee(...reporters: readonly Reporter[]): Reporter {
   };
 }
 
-function errorText(event: Extract<Event, { type: 'error' }>, err: Palette): string {
+function errorText(event: Extract<Event, { type: 'error' }>, err: Paint): string {
   const step = event.stepId === null ? '' : `${oneLine(event.stepId)}: `;
   const lines = [`${err.red('metawsm:')} ${step}${safeText(event.message)}`];
   for (const line of event.logTail) lines.push(err.dim(indented(line)));
@@ -159,7 +134,7 @@ function errorText(event: Extract<Event, { type: 'error' }>, err: Palette): stri
 }
 
 /** How one run stands, for stdout, with a newline at the end. */
-function summaryText(run: RunSummary, out: Palette): string {
+function summaryText(run: RunSummary, out: Paint): string {
   const state = run.state ?? 'not started';
   const reason = run.reason === null ? '' : ` (${run.reason})`;
   const facts = [

@@ -11,7 +11,8 @@ import {
   ProcessOutput,
 } from 'listr2';
 import { safeText } from '../tools/files.js';
-import { durationText, indented, oneLine, type Palette, paint } from './stream.js';
+import { type Paint, paint } from './paint.js';
+import { durationText, indented, oneLine } from './stream.js';
 
 export interface ListrView {
   readonly json: boolean;
@@ -58,7 +59,7 @@ function canAnimate(): boolean {
   return process.env.TERM !== 'dumb' && (process.stderr.columns ?? 0) > 0 && process.stdout.columns !== 0;
 }
 
-function liveOptions(palette: Palette): ListrDefaultRendererOptions {
+function liveOptions(palette: Paint): ListrDefaultRendererOptions {
   const { red, green, yellow, dim } = palette;
   return {
     // Both: what else is printed to stderr waits until the tree is done. stdout is left alone.
@@ -112,7 +113,7 @@ class SilentTree {
 
 interface LineOptions {
   readonly view: ListrView;
-  readonly palette: Palette;
+  readonly palette: Paint;
 }
 
 /** One line for each step when it has ended; with `--verbose` also its start and what it prints. */
