@@ -16,7 +16,7 @@ import { promisify } from 'node:util';
 import { test as base } from 'vitest';
 import { stringify } from 'yaml';
 import type { EventLine, Runs, Status, StatusAgent, StatusRepo, Summary } from './documents.js';
-import { endAll, type Result, type Running, start, withEnvironment } from './processes.js';
+import { commandLines, endAll, type Result, type Running, start, withEnvironment } from './processes.js';
 import { filesBelow, type Snapshot, snapshot } from './snapshot.js';
 
 /** The checkout that is tested. */
@@ -176,11 +176,19 @@ export class Rig {
   }
 
   /** Writes a file into the project; returns its absolute path. */
-  write(name: string, text: string): string {
+  write(name: string, text: string | Buffer): string {
     const file = path.join(this.project, name);
     mkdirSync(path.dirname(file), { recursive: true });
     writeFileSync(file, text);
     return file;
+  }
+
+  /** A PATH on which a program of that name stands first; it does nothing but exist. */
+  binWith(program: string): string {
+    const folder = path.join(this.home, 'bin');
+    mkdirSync(folder, { recursive: true });
+    writeFileSync(path.join(folder, program), '#!/bin/sh\n', { mode: 0o755 });
+    return `${folder}:${this.env.PATH}`;
   }
 
   /** Text of a file below the test's folder. */
@@ -360,6 +368,25 @@ export class Rig {
     sections.push(`files:\n${files.slice(0, 150).join('\n')}`);
     sections.push(`processes: ${withEnvironment(`RIG_DIR=${this.dir}`).join(' ')}`);
     return sections.join('\n----\n');
+  }
+
+  /** Ends the tmux server of this test, as a crash would. */
+  async killTmux(): Promise<void> {
+    works('tmux', ['-L', 'metawsm', 'kill-server'], { ...this.env });
+  }
+
+  /** SIGKILL for a run's agents, what they started and what wraps them. */
+  async endAgents(run: string): Promise<void> {
+    await endAll(`METAWSM_RUN_ID=${run}`);
+    // What wraps an agent may lack the agent's variables, but works in the state folder for this run.
+    for (const [pid, argv] of commandLines()) {
+      if (!argv.some((each) => each.includes(this.dir) && each.includes(run))) continue;
+      try {
+        process.kill(pid, 'SIGKILL');
+      } catch {
+        // It ended with its agent.
+      }
+    }
   }
 
   /** Ends every process of the test and removes its folder. `METAWSM_KEEP=1` keeps the folder. */

@@ -1,0 +1,183 @@
+import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { describe, expect } from 'vitest';
+import type { Status } from '../support/documents.js';
+import { isAlive, withEnvironment } from '../support/processes.js';
+import { agent, hasTmux, type Repo, type Rig, test } from '../support/rig.js';
+import { filesBelow } from '../support/snapshot.js';
+
+describe.each(['process', 'tmux'] as const)('with %s sessions', (session) => {
+  test.skipIf(session === 'tmux' && !hasTmux)(
+    'cleanup ends the agents, removes the workspace and keeps the branch',
+    async ({ rig }) => {
+      const { api, status } = await live(rig, { session });
+      const work = await rig.at(status.repos[0]?.path ?? '').commit('Work', { 'work.txt': 'x' });
+
+      await rig.run('cleanup run.yaml');
+      expect(withEnvironment(`METAWSM_RUN_ID=${status.run.id}`).filter(isAlive)).toEqual([]);
+      expect(existsSync(status.run.workspace)).toBe(false);
+      expect(await api.worktrees()).toEqual([]);
+      expect(await api.git('rev-parse', status.repos[0]?.branch ?? '')).toBe(work);
+      expect((await rig.status()).run).toMatchObject({ state: 'closed', outcome: 'abandoned' });
+
+      // Once more: nothing to do.
+      await rig.run('cleanup run.yaml');
+      expect(await api.git('rev-parse', status.repos[0]?.branch ?? '')).toBe(work);
+    },
+  );
+});
+
+test('cleanup refuses to lose work, lists it, and leaves the agent at it', async ({ rig }) => {
+  const { status } = await live(rig);
+  dirty(status);
+  const { text } = await rig.run('cleanup run.yaml', { code: 4 });
+  expect(text).toContain('new.txt');
+  expect(text).toContain('README.md');
+  expect(text).toContain('--force');
+  expect(await rig.agentNamed()).toMatchObject({ state: 'running', attempt: 1 });
+  expect(existsSync(status.run.workspace)).toBe(true);
+  expect(await rig.state()).toBe('running');
+});
+
+test('cleanup --force first saves everything under a ref, and says how to get it back', async ({ rig }) => {
+  const { api, status } = await live(rig);
+  dirty(status);
+  const head = status.repos[0]?.head;
+  const ref = `refs/metawsm/backup/${status.run.id}/api`;
+
+  const { text } = await rig.run('cleanup run.yaml --force');
+  expect(text).toContain(ref);
+  expect(existsSync(status.run.workspace)).toBe(false);
+  expect(await api.git('rev-parse', `${ref}^`)).toBe(head);
+  expect(await api.git('show', `${ref}:README.md`)).toBe('changed');
+  expect(await api.git('show', `${ref}:sub/new.txt`)).toBe('new');
+  expect(await api.git('ls-tree', '-r', '--name-only', ref)).toBe('README.md\nsub/new.txt');
+});
+
+test('a backup never replaces another', async ({ rig }) => {
+  const { api, status } = await live(rig);
+  dirty(status);
+  const ref = `refs/metawsm/backup/${status.run.id}/api`;
+  const older = await api.git('rev-parse', 'main');
+  await api.git('update-ref', ref, older);
+  await rig.run('cleanup run.yaml --force');
+  expect(await api.git('rev-parse', ref)).toBe(older);
+  expect(await api.git('show', `${ref}-2:README.md`)).toBe('changed');
+});
+
+test('staged work and work in the middle of a merge are saved, too', async ({ rig }) => {
+  const { api, status } = await live(rig);
+  const tree = rig.at(status.repos[0]?.path ?? '');
+  tree.write({ 'staged.txt': 'staged' });
+  await tree.git('add', 'staged.txt');
+  rmSync(path.join(tree.path, 'README.md'));
+  await rig.run('cleanup run.yaml', { code: 4 });
+  await rig.run('cleanup run.yaml --force');
+  const ref = `refs/metawsm/backup/${status.run.id}/api`;
+  expect(await api.git('ls-tree', '-r', '--name-only', ref)).toBe('staged.txt');
+});
+
+test('commits on no branch exist nowhere else', async ({ rig }) => {
+  const { api, status } = await live(rig);
+  const tree = rig.at(status.repos[0]?.path ?? '');
+  await tree.git('checkout', '-q', '--detach');
+  const lost = await tree.commit('Lost', { 'lost.txt': 'x' });
+  const { text } = await rig.run('cleanup run.yaml', { code: 4 });
+  expect(text).toContain(lost.slice(0, 7));
+  await rig.run('cleanup run.yaml --force');
+  const ref = `refs/metawsm/backup/${status.run.id}/api`;
+  await api.git('merge-base', '--is-ancestor', lost, ref);
+});
+
+test('a repository inside the worktree is not lost', async ({ rig }) => {
+  const { status } = await live(rig);
+  const nested = path.join(status.repos[0]?.path ?? '', 'nested');
+  mkdirSync(nested);
+  await rig.at(nested).git('init', '-q');
+  await rig.at(nested).commit('Inside', { 'inside.txt': 'x' });
+  expect((await rig.run('cleanup run.yaml', { code: 4 })).text).toContain('nested');
+  await rig.run('cleanup run.yaml --force');
+  expect(existsSync(status.run.workspace)).toBe(false);
+  expect(filesBelow(rig.stateFolder).filter((file) => file.includes('nested'))).not.toEqual([]);
+});
+
+test('what metawsm put there itself and what git ignores is in nobody’s way', async ({ rig }) => {
+  const api = await rig.repo('api', { files: { '.gitignore': 'build/\n', 'README.md': '# api\n' } });
+  api.write({ '.env': 'A=1\n' });
+  rig.manifest({
+    repos: [{ name: 'api', path: '../repos/api', copy: ['.env'], setup: ['mkdir build && touch build/x'] }],
+  });
+  const { run } = await rig.applied();
+  await rig.run('cleanup run.yaml');
+  expect(existsSync(run.workspace)).toBe(false);
+});
+
+test('cleanup --keep-workspaces only stops', async ({ rig }) => {
+  const { api, status } = await live(rig);
+  dirty(status);
+  await rig.run('cleanup run.yaml --keep-workspaces');
+  expect(await rig.state()).toBe('stopped');
+  expect((await rig.agentNamed()).state).toBe('stopped');
+  expect(await api.worktrees()).toHaveLength(1);
+  expect(existsSync(path.join(status.repos[0]?.path ?? '', 'sub/new.txt'))).toBe(true);
+});
+
+test('cleanup copes with a workspace that is gone already', async ({ rig }) => {
+  const { api, status } = await live(rig);
+  await rig.run('stop run.yaml');
+  rmSync(status.run.workspace, { recursive: true });
+  await rig.run('cleanup run.yaml');
+  expect(await api.worktrees()).toEqual([]);
+  expect((await rig.status()).run.state).toBe('closed');
+});
+
+test('cleanup is all or nothing about refusing: one dirty repo keeps them all', async ({ rig }) => {
+  const api = await rig.repo('api');
+  const web = await rig.repo('web');
+  rig.manifest({
+    repos: [
+      { name: 'api', path: '../repos/api' },
+      { name: 'web', path: '../repos/web' },
+    ],
+    agents: [],
+  });
+  await rig.run('apply run.yaml');
+  const { path: tree } = await rig.repoNamed('web');
+  writeFileSync(path.join(tree, 'new.txt'), 'x');
+  expect((await rig.run('cleanup run.yaml', { code: 4 })).text).toContain('web');
+  expect(await api.worktrees()).toHaveLength(1);
+  expect(await web.worktrees()).toHaveLength(1);
+});
+
+test('apply after a cleanup begins a new run', async ({ rig }) => {
+  const { status } = await live(rig);
+  await rig.run('cleanup run.yaml');
+  rig.release();
+  await rig.run('apply run.yaml --wait');
+  const after = await rig.status();
+  expect(after.run.id).not.toBe(status.run.id);
+  expect(after.run.state).toBe('completed');
+  expect(await rig.runs()).toHaveLength(2);
+});
+
+test('cleanup runs where the session folder or the tmux server is gone', async ({ rig }) => {
+  const { status } = await live(rig, { session: hasTmux ? 'tmux' : 'process' });
+  await rig.killTmux();
+  await rig.endAgents(status.run.id);
+  await rig.run('cleanup run.yaml');
+  expect((await rig.status()).run.state).toBe('closed');
+});
+
+async function live(rig: Rig, keys: Record<string, unknown> = {}): Promise<{ api: Repo; status: Status }> {
+  const api = await rig.repo('api');
+  rig.manifest({ agent: { command: agent('live') }, ...keys });
+  return { api, status: await rig.applied() };
+}
+
+/** A changed and a new file in the worktree. */
+function dirty(status: Status): void {
+  const tree = status.repos[0]?.path ?? '';
+  writeFileSync(path.join(tree, 'README.md'), 'changed');
+  mkdirSync(path.join(tree, 'sub'));
+  writeFileSync(path.join(tree, 'sub/new.txt'), 'new');
+}

@@ -1,0 +1,203 @@
+import { existsSync, readFileSync, unlinkSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { describe, expect } from 'vitest';
+import { agent, hasTmux, type Rig, test } from '../support/rig.js';
+
+const guide = (answer: string, ...flags: string[]) => ['guide', 'run.yaml', '--answer', answer, ...flags];
+
+describe.each(['process', 'tmux'] as const)('with %s sessions', (session) => {
+  test.skipIf(session === 'tmux' && !hasTmux)(
+    'a question ends the wait, is answered, and the agent goes on',
+    async ({ rig }) => {
+      await rig.repo('api');
+      rig.manifest({ session, agent: { command: agent('ask', 'Redis or memory?') } });
+
+      const waited = await rig.run('apply run.yaml --wait', { code: 3 });
+      expect(waited.text).toContain('Redis or memory?');
+
+      const asked = await rig.status();
+      expect(asked.run.state).toBe('awaiting_guidance');
+      expect(asked.guidance).toMatchObject([{ agent: 'agent', question: 'Redis or memory?' }]);
+      expect((await rig.run('status run.yaml')).stdout).toContain('Redis or memory?');
+      await rig.run('status run.yaml --exit-code', { code: 3 });
+      await rig.run('apply run.yaml --wait', { code: 3 });
+
+      const guided = await rig.run(guide('memory'));
+      expect(guided.stdout).toContain('Redis or memory?');
+
+      await rig.run('apply run.yaml --wait');
+      expect(rig.read('answers-agent')).toBe('Redis or memory? => memory\n');
+      expect((await rig.status()).guidance).toEqual([]);
+      expect(rig.starts()).toBe(1);
+    },
+  );
+});
+
+test('two questions in a row get their own answers', async ({ rig }) => {
+  await rig.repo('api');
+  rig.manifest({ agent: { command: agent('ask', 'First?', 'Second?', 'First?') } });
+  for (const [question, answer] of [
+    ['First?', 'one'],
+    ['Second?', 'two'],
+    ['First?', 'three'],
+  ] as const) {
+    await rig.run('apply run.yaml --wait', { code: 3 });
+    expect((await rig.status()).guidance.map((each) => each.question)).toEqual([question]);
+    await rig.run(guide(answer));
+  }
+  await rig.run('apply run.yaml --wait');
+  expect(rig.read('answers-agent')).toBe('First? => one\nSecond? => two\nFirst? => three\n');
+});
+
+test('an agent that asked and ended is started again with the answer, free of budget', async ({ rig }) => {
+  await rig.repo('api');
+  rig.manifest({
+    agent: { command: agent('ask-and-exit', 'Which port?') },
+    policy: { start_grace: '200ms', restart_budget: 0 },
+  });
+  await rig.run('apply run.yaml --wait', { code: 3 });
+  const [asked] = (await rig.status()).guidance;
+  expect(asked).toMatchObject({ question: 'Which port?', context: { files: ['a.ts', 2] } });
+
+  await rig.run(guide('8080'));
+  expect(rig.starts()).toBe(1);
+  await rig.run('apply run.yaml --wait');
+
+  expect(await rig.agentNamed()).toMatchObject({ state: 'completed', attempt: 2, restarts_left: 0 });
+  expect(JSON.parse(rig.read('response-agent.json'))).toMatchObject({
+    guidance_id: asked?.id,
+    run_id: (await rig.status()).run.id,
+    agent: 'agent',
+    question: 'Which port?',
+    answer: '8080',
+    answered_at: expect.stringMatching(/^\d{4}-\d\d-\d\dT[\d:.]+Z$/),
+  });
+});
+
+test('the same answer does not start an agent for ever', async ({ rig }) => {
+  await rig.repo('api');
+  // It never takes the answer: each of its starts ends without a word.
+  rig.manifest({
+    agent: {
+      command:
+        'echo . >> "$RIG_DIR/starts"; [ "$METAWSM_ATTEMPT" = 1 ] || exit 0; ' +
+        'echo \'{"question": "Why?"}\' > "$METAWSM_SENTINEL_DIR/guidance-request.json"',
+    },
+  });
+  await rig.run('apply run.yaml --wait', { code: 3 });
+  await rig.run(guide('because'));
+  await rig.run('apply run.yaml --wait', { code: 4 });
+  expect(await rig.state()).toBe('paused (exited_without_signal)');
+  await rig.run('apply run.yaml', { code: 4 });
+  expect(rig.starts()).toBe(2);
+});
+
+test.for([
+  ['a leading dash', '- use tabs'],
+  ['digits', '007'],
+  ['a flag', '--yes'],
+  ['quotes and dollars', '$(id) `id` "x" \'y\' \\n'],
+  ['several lines', 'one\ntwo'],
+])('an answer is taken to the letter: %s', async ([, answer], { rig }) => {
+  await rig.repo('api');
+  rig.manifest({ agent: { command: agent('ask', 'How?') } });
+  await rig.run('apply run.yaml --wait', { code: 3 });
+  await rig.run(guide(answer ?? ''));
+  await rig.untilState('completed');
+  expect(rig.read('answers-agent')).toBe(`How? => ${answer}\n`);
+});
+
+test('an answer can come from a file and from stdin', async ({ rig }) => {
+  await rig.repo('api');
+  rig.manifest({ agent: { command: agent('ask', 'One?', 'Two?') } });
+  await rig.run('apply run.yaml --wait', { code: 3 });
+  rig.write('answer.txt', 'from a file');
+  await rig.run('guide run.yaml --answer-file answer.txt');
+  await rig.run('apply run.yaml --wait', { code: 3 });
+  await rig.run('guide run.yaml --answer-file -', { stdin: 'from stdin' });
+  await rig.untilState('completed');
+  expect(rig.read('answers-agent')).toBe('One? => from a file\nTwo? => from stdin\n');
+});
+
+test('guide refuses what it cannot do', async ({ rig }) => {
+  await rig.repo('api');
+  rig.manifest();
+  await rig.applied();
+  // Nothing is pending.
+  await rig.run(guide('yes'), { code: 4 });
+  // An empty answer is a mistake, however it comes.
+  await rig.run(guide(''), { code: 64 });
+  await rig.run('guide run.yaml --answer-file -', { stdin: '', code: 64 });
+  await rig.run('guide run.yaml', { code: 64 });
+  await rig.run('guide run.yaml --answer-file nowhere.txt', { code: 64 });
+});
+
+test('of two questions the one that was meant is answered', async ({ rig }) => {
+  await rig.repo('api');
+  rig.manifest({
+    agents: [
+      { name: 'first', cwd: 'api', command: agent('ask', 'From first?') },
+      { name: 'second', cwd: 'api', command: agent('ask', 'From second?') },
+    ],
+  });
+  await rig.run('apply run.yaml');
+  await rig.until('both questions', async () => (await rig.status()).guidance.length === 2);
+
+  const { stdout } = await rig.run(guide('for second', '--agent', 'second'));
+  expect(stdout).toContain('From second?');
+  await rig.untilFile('answers-second');
+  expect(await rig.state()).toBe('awaiting_guidance');
+  const left = (await rig.status()).guidance;
+  expect(left).toMatchObject([{ agent: 'first' }]);
+
+  await rig.run(guide('for first', '--id', left[0]?.id ?? ''));
+  await rig.untilState('completed');
+  expect(rig.read('answers-first')).toBe('From first? => for first\n');
+  expect(rig.read('answers-second')).toBe('From second? => for second\n');
+});
+
+test('an answer never goes to a question that has changed meanwhile', async ({ rig }) => {
+  const request = await withQuestion(rig, { question: 'Delete the cache?', request_id: 'r1' });
+  const [seen] = (await rig.status()).guidance;
+  writeFileSync(request, JSON.stringify({ question: 'Delete the database?', request_id: 'r2' }));
+
+  await rig.run(guide('yes', '--id', seen?.id ?? ''), { code: 4 });
+  expect(JSON.parse(readFileSync(request, 'utf8'))).toMatchObject({ request_id: 'r2' });
+  expect(existsSync(path.join(path.dirname(request), 'guidance-response.json'))).toBe(false);
+  expect((await rig.status()).guidance).toMatchObject([{ question: 'Delete the database?' }]);
+});
+
+test('a question that is read many times is asked once', async ({ rig }) => {
+  await withQuestion(rig, { question: 'Once?' });
+  const first = (await rig.status()).guidance;
+  for (const command of ['status run.yaml', 'apply run.yaml', 'status run.yaml']) await rig.run(command);
+  expect((await rig.status()).guidance).toEqual(first);
+});
+
+test('a question that the agent takes back is no longer pending', async ({ rig }) => {
+  const request = await withQuestion(rig, { question: 'Never mind?' });
+  unlinkSync(request);
+  expect(await rig.state()).toBe('running');
+  await rig.run(guide('yes'), { code: 4 });
+});
+
+test('an answered request lies in the archive, and its answer carries its id', async ({ rig }) => {
+  const request = await withQuestion(rig, { question: 'Which?', request_id: 'q-7' });
+  await rig.run(guide('that'));
+  expect(existsSync(request)).toBe(false);
+  const response = path.join(path.dirname(request), 'guidance-response.json');
+  expect(JSON.parse(readFileSync(response, 'utf8'))).toMatchObject({ request_id: 'q-7', answer: 'that' });
+  expect(existsSync(path.join(path.dirname(request), 'archive'))).toBe(true);
+  expect(await rig.state()).toBe('running');
+});
+
+/** A run with a live agent and its question, written by the test; returns the request's path. */
+async function withQuestion(rig: Rig, request: object): Promise<string> {
+  await rig.repo('api');
+  rig.manifest();
+  const { agents } = await rig.applied();
+  const file = path.join(agents[0]?.sentinel_dir ?? '', 'guidance-request.json');
+  writeFileSync(file, JSON.stringify(request));
+  await rig.untilState('awaiting_guidance');
+  return file;
+}
