@@ -1,0 +1,210 @@
+/** Saving what a worktree holds before it is removed. The worktree itself, its index and its branch stay as they are. */
+import { cp, mkdir, readFile, realpath, rename, rm, writeFile } from 'node:fs/promises';
+import { basename, dirname, join, resolve } from 'node:path';
+import { ToolFailure } from './failure.js';
+import { run } from './git.js';
+import { commitOf, gitDirOf, isThere } from './git-read.js';
+import { clearFlags, flaggedFiles, isOwn, isStillPlaced, type Placed, withIndexCopy } from './git-status.js';
+
+/** Filters and line endings as configured, but no warning about them stops a backup. */
+const KEEP_GOING = [
+  '-c',
+  'core.safecrlf=false',
+  '-c',
+  'core.untrackedCache=false',
+  '-c',
+  'add.ignoreErrors=false',
+];
+
+export interface BackupWorktree {
+  readonly source: string;
+  readonly path: string;
+  /** Wanted name, such as `refs/metawsm/backup/<run>/<repo>`. Where it is taken: `…-2`, `…-3`. */
+  readonly ref: string;
+  /** Left out as long as they are still what metawsm put there. */
+  readonly placed?: Placed;
+}
+
+export interface Backup {
+  readonly ref: string;
+  readonly commit: string;
+  /** The shell command that brings it back as a worktree at the same path. */
+  readonly restore: string;
+}
+
+/**
+ * Saves a worktree as a commit on top of its HEAD: its tree is the worktree with untracked files, without ignored,
+ * placed and `.metawsm/` ones. What is staged and differs from both is its second parent. The same content is
+ * saved only once.
+ * @throws {ToolFailure} where anything of it cannot be saved.
+ */
+export async function backupWorktree(wanted: BackupWorktree): Promise<Backup> {
+  const { source, path } = wanted;
+  const head = await commitOf(path, 'HEAD');
+  const headTree = head === null ? null : await treeOf(path, head);
+  const { tree, staged } = await withIndexCopy(path, async (env) => {
+    // Fails where there are conflicts, and then there is no such tree.
+    const index = await run(path, ['write-tree'], { env, okCodes: [0, 128] });
+    await addAll(path, wanted.placed ?? {}, env);
+    const all = await run(path, ['write-tree'], { env });
+    return { tree: all.stdout.trim(), staged: index.exitCode === 0 ? index.stdout.trim() : null };
+  });
+  const identity = await commitIdentity(path);
+  const commitTree = async (of: string, message: string, parents: readonly string[]) => {
+    const args = ['commit-tree', of, ...parents.flatMap((parent) => ['-p', parent]), '-m', message];
+    return (await run(path, args, { env: identity })).stdout.trim();
+  };
+  const onTop = head === null ? [] : [head];
+  const parents = [...onTop];
+  if (staged !== null && staged !== tree && staged !== headTree) {
+    parents.push(await commitTree(staged, `metawsm backup of what was staged in ${path}`, onTop));
+  }
+  const commit = await commitTree(tree, `metawsm backup of ${path}`, parents);
+  const saved = await createRef(path, wanted.ref, commit);
+  const argv = ['git', '-C', source, 'worktree', 'add', '--detach', path, saved.ref];
+  return { ...saved, restore: argv.map(quoted).join(' ') };
+}
+
+/** Brings the index of `env` to what is in the worktree. */
+async function addAll(path: string, placed: Placed, env: Readonly<Record<string, string>>): Promise<void> {
+  const flagged = await flaggedFiles(path);
+  if (flagged.length > 0) await clearFlags(path, flagged, env);
+  await run(path, [...KEEP_GOING, 'add', '--update', '--', '.'], { env });
+  const others = await run(path, [...KEEP_GOING, 'ls-files', '--others', '--exclude-standard', '-z'], {
+    env,
+  });
+  const wanted: Buffer[] = [];
+  for (const name of splitNul(others.bytes)) {
+    const text = name.toString('utf8');
+    // A trailing slash is a repository of its own: it is archived, not added.
+    if (text.endsWith('/') || isOwn(text) || (await isStillPlaced(path, text, placed))) continue;
+    wanted.push(name, Buffer.of(0));
+  }
+  if (wanted.length === 0) return;
+  await run(path, [...KEEP_GOING, 'update-index', '--add', '--remove', '-z', '--stdin'], {
+    env,
+    input: Buffer.concat(wanted),
+  });
+}
+
+function splitNul(bytes: Buffer): Buffer[] {
+  const parts: Buffer[] = [];
+  for (let from = 0; from < bytes.length; ) {
+    const to = bytes.indexOf(0, from);
+    const end = to < 0 ? bytes.length : to;
+    parts.push(bytes.subarray(from, end));
+    from = end + 1;
+  }
+  return parts;
+}
+
+/** Makes the ref, or the next free `-2`, `-3`; one that already holds the same is taken as it is. */
+async function createRef(
+  path: string,
+  wanted: string,
+  commit: string,
+): Promise<{ readonly ref: string; readonly commit: string }> {
+  const content = await contentOf(path, commit);
+  for (let number = 1; ; number += 1) {
+    const ref = number === 1 ? wanted : `${wanted}-${number}`;
+    const there = await commitOf(path, ref);
+    if (there !== null) {
+      if ((await contentOf(path, there)) === content) return { ref, commit: there };
+      continue;
+    }
+    try {
+      // The empty old value: only if it still does not exist.
+      await run(path, ['update-ref', ref, commit, '']);
+      return { ref, commit };
+    } catch (error) {
+      if ((await commitOf(path, ref)) === null) throw error;
+    }
+  }
+}
+
+/** What two backups of the same state have in common: the tree, HEAD, and the tree of what was staged. */
+async function contentOf(path: string, commit: string): Promise<string> {
+  const { stdout } = await run(path, ['rev-list', '--parents', '--max-count=1', commit]);
+  const [, head = '', staged] = stdout.trim().split(' ');
+  const stagedTree = staged === undefined ? '' : await treeOf(path, staged);
+  return [await treeOf(path, commit), head, stagedTree].join(' ');
+}
+
+async function treeOf(path: string, commit: string): Promise<string> {
+  return (await run(path, ['rev-parse', '--verify', `${commit}^{tree}`])).stdout.trim();
+}
+
+/**
+ * The environment for a commit of metawsm's own: empty where git knows who the caller is, else
+ * `metawsm <metawsm@localhost>`.
+ */
+export async function commitIdentity(cwd: string): Promise<Readonly<Record<string, string>>> {
+  const known = async (role: string) => {
+    // Without this git invents an identity from the machine's name.
+    const args = ['-c', 'user.useConfigOnly=true', 'var', `GIT_${role}_IDENT`];
+    return (await run(cwd, args, { okCodes: [0, 1, 128] })).exitCode === 0;
+  };
+  const env: Record<string, string> = {};
+  for (const role of ['AUTHOR', 'COMMITTER']) {
+    if (await known(role)) continue;
+    env[`GIT_${role}_NAME`] = 'metawsm';
+    env[`GIT_${role}_EMAIL`] = 'metawsm@localhost';
+  }
+  return env;
+}
+
+/**
+ * Copies a repository that lies inside a worktree (an untracked one, or a submodule) to a new folder, with its
+ * history, so that it stands there on its own. The folder appears whole or not at all.
+ * @throws {ToolFailure} where there is nothing to copy, or something is at the destination.
+ */
+export async function archiveNested(
+  worktree: string,
+  nestedPath: string,
+  destination: string,
+): Promise<void> {
+  const from = join(worktree, nestedPath);
+  const fail = (summary: string) =>
+    new ToolFailure('archive', [nestedPath, destination], worktree, null, '', { summary });
+  const gitDir = await gitDirOf(from);
+  if (gitDir === null) throw fail(`${from} is no repository`);
+  if (await isThere(destination)) throw fail(`${destination} exists already`);
+  await mkdir(dirname(destination), { recursive: true });
+  const temporary = join(dirname(destination), `.${basename(destination)}.archiving`);
+  await rm(temporary, { recursive: true, force: true });
+  const options = { recursive: true, verbatimSymlinks: true, preserveTimestamps: true, errorOnExist: true };
+  try {
+    await cp(from, temporary, options);
+    const dotGit = join(temporary, '.git');
+    if (gitDir !== join(from, '.git')) {
+      await rm(dotGit);
+      await cp(gitDir, dotGit, options);
+      await standAlone(await realpath(gitDir), dotGit, temporary);
+    }
+    await rename(temporary, destination);
+  } catch (error) {
+    await rm(temporary, { recursive: true, force: true });
+    throw error;
+  }
+}
+
+/** Makes a copied git folder independent of where it was: a submodule's, or a linked worktree's. */
+async function standAlone(original: string, copy: string, worktree: string): Promise<void> {
+  const shared = await readFile(join(copy, 'commondir'), 'utf8').catch(() => null);
+  if (shared === null) {
+    await run(worktree, ['config', '--file', join(copy, 'config'), '--unset-all', 'core.worktree'], {
+      okCodes: [0, 5],
+    });
+    return;
+  }
+  // A linked worktree keeps sharing the objects of its repository; a ref there keeps its commits from being pruned.
+  await writeFile(join(copy, 'commondir'), `${resolve(original, shared.trim())}\n`);
+  await rm(join(copy, 'gitdir'), { force: true });
+  const head = await commitOf(worktree, 'HEAD');
+  if (head !== null) await run(worktree, ['update-ref', `refs/metawsm/lost/${head.slice(0, 12)}`, head]);
+}
+
+/** A word as a POSIX shell takes it literally. */
+function quoted(word: string): string {
+  return /^[A-Za-z0-9_./:@%+=-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
+}

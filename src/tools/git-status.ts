@@ -1,0 +1,310 @@
+/** What has changed in a worktree, and what of it exists nowhere else. Nothing here writes. */
+import { createHash } from 'node:crypto';
+import { constants, copyFile, lstat, mkdtemp, open, readlink, rm, utimes } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { ToolFailure } from './failure.js';
+import { look, run } from './git.js';
+import { type GitOperation, gitDirOf, isThere, operationIn } from './git-read.js';
+
+/** What metawsm put into a worktree: path relative to it → sha256 of the content, or `link:<target>`. */
+export type Placed = Readonly<Record<string, string>>;
+
+export interface WorktreeStatus {
+  /** null: nothing is committed yet. */
+  readonly head: string | null;
+  /** null: detached. */
+  readonly branch: string | null;
+  readonly operation: GitOperation | null;
+  /** All of the following lists together, each path once, without what metawsm placed and without `.metawsm/`. */
+  readonly dirtyFiles: readonly string[];
+  /** Tracked files with changes, staged or not, and submodules. */
+  readonly changed: readonly string[];
+  readonly conflicted: readonly string[];
+  readonly untracked: readonly string[];
+  /** Untracked folders that are git repositories of their own, without the trailing slash. */
+  readonly nested: readonly string[];
+  /** Changes whenever HEAD or what `git status` says changes. */
+  readonly fingerprint: string;
+}
+
+export interface StatusOptions {
+  /** What metawsm put there; it is no change as long as it is still the same. */
+  readonly placed?: Placed;
+}
+
+/** @throws {ToolFailure} where the path is no worktree. */
+export async function worktreeStatus(path: string, options: StatusOptions = {}): Promise<WorktreeStatus> {
+  const gitDir = await gitDirOf(path);
+  // Without it git would climb up and tell about whatever repository lies around the folder.
+  if (gitDir === null) {
+    const summary = 'this is no worktree (it has no .git)';
+    throw new ToolFailure('git', ['status'], path, null, '', { summary });
+  }
+  const out = await look(path, [
+    'status',
+    '--porcelain=v2',
+    '-z',
+    '--branch',
+    '--untracked-files=all',
+    '--ignore-submodules=none',
+    '--no-renames',
+  ]);
+  const placed = options.placed ?? {};
+  const lists = { changed: [], conflicted: [], untracked: [], nested: [] } as Record<ListName, string[]>;
+  let head: string | null = null;
+  let branch: string | null = null;
+  for (const record of out.split('\0')) {
+    if (record.startsWith('# branch.oid ')) head = nullIf(record.slice(13), '(initial)');
+    if (record.startsWith('# branch.head ')) branch = nullIf(record.slice(14), '(detached)');
+    const entry = entryOf(record);
+    if (entry === null || isOwn(entry.path)) continue;
+    if (entry.maybePlaced && (await isStillPlaced(path, entry.path, placed))) continue;
+    lists[entry.list].push(entry.path);
+  }
+  return {
+    head,
+    branch,
+    operation: await operationIn(gitDir),
+    dirtyFiles: [...lists.changed, ...lists.conflicted, ...lists.untracked, ...lists.nested],
+    ...lists,
+    fingerprint: createHash('sha256').update(out).digest('hex'),
+  };
+}
+
+type ListName = 'changed' | 'conflicted' | 'untracked' | 'nested';
+
+interface Entry {
+  readonly path: string;
+  readonly list: ListName;
+  /** Nothing of it is staged, so its file alone decides whether it is what metawsm placed. */
+  readonly maybePlaced: boolean;
+}
+
+/** One record of porcelain v2; null for headers. Paths may contain spaces, so fields are counted from the left. */
+function entryOf(record: string): Entry | null {
+  const rest = (fields: number) => record.split(' ').slice(fields).join(' ');
+  switch (record[0]) {
+    case '1':
+      return { path: rest(8), list: 'changed', maybePlaced: record[2] === '.' };
+    case 'u':
+      return { path: rest(10), list: 'conflicted', maybePlaced: false };
+    case '?':
+      return record.endsWith('/')
+        ? { path: record.slice(2, -1), list: 'nested', maybePlaced: false }
+        : { path: record.slice(2), list: 'untracked', maybePlaced: true };
+    default:
+      return null;
+  }
+}
+
+function nullIf(text: string, none: string): string | null {
+  return text === none ? null : text;
+}
+
+/** metawsm's own folder at the top of a worktree. */
+export function isOwn(path: string): boolean {
+  return path === '.metawsm' || path.startsWith('.metawsm/');
+}
+
+/** Whether a file or link is still what metawsm put there. */
+export async function isStillPlaced(worktree: string, path: string, placed: Placed): Promise<boolean> {
+  const recorded = Object.hasOwn(placed, path) ? placed[path] : undefined;
+  return recorded !== undefined && recorded === (await fingerprintOf(join(worktree, path)));
+}
+
+/** `link:<target>` of a link (never followed), the sha256 of a regular file's content, null of anything else. */
+export async function fingerprintOf(file: string): Promise<string | null> {
+  try {
+    const found = await lstat(file);
+    if (found.isSymbolicLink()) return `link:${await readlink(file)}`;
+    if (!found.isFile()) return null;
+    const handle = await open(file, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+    const hash = createHash('sha256');
+    for await (const chunk of handle.createReadStream()) hash.update(chunk as Buffer);
+    return hash.digest('hex');
+  } catch {
+    return null;
+  }
+}
+
+export interface DiffStat {
+  /** Commits of HEAD that the base lacks, and the other way round. */
+  readonly ahead: number;
+  readonly behind: number;
+  /** Committed changes since HEAD and the base parted. */
+  readonly filesChanged: number;
+  readonly insertions: number;
+  readonly deletions: number;
+}
+
+/** HEAD against a base commit; what is not committed does not count. @throws {ToolFailure} */
+export async function diffStat(path: string, base: string): Promise<DiffStat> {
+  const diff = (range: readonly string[]) =>
+    run(path, ['diff', '--shortstat', '--no-ext-diff', '--no-textconv', '--find-renames', ...range, '--'], {
+      okCodes: [0, 128],
+    });
+  const [counts, sinceParting] = await Promise.all([
+    look(path, ['rev-list', '--left-right', '--count', `${base}...HEAD`]),
+    diff([`${base}...HEAD`]),
+  ]);
+  // Histories that have nothing in common have no point where they parted.
+  const stat = sinceParting.exitCode === 0 ? sinceParting : await diff([base, 'HEAD']);
+  const [behind = 0, ahead = 0] = counts.trim().split('\t').map(Number);
+  const number = (pattern: RegExp) => Number(pattern.exec(stat.stdout)?.[1] ?? 0);
+  return {
+    ahead,
+    behind,
+    filesChanged: number(/(\d+) files? changed/),
+    insertions: number(/(\d+) insertion/),
+    deletions: number(/(\d+) deletion/),
+  };
+}
+
+/**
+ * What would be lost with the worktree, one sentence each; empty: nothing. Branches, tags and stashes stay in the
+ * repository, and ignored files do not count.
+ * @throws {ToolFailure} where the path is no worktree.
+ */
+export async function onlyHere(path: string, options: StatusOptions = {}): Promise<readonly string[]> {
+  const [status, hidden, lost, submodules] = await Promise.all([
+    worktreeStatus(path, options),
+    hiddenChanges(path),
+    lostCommits(path),
+    submoduleWork(path),
+  ]);
+  const sentences: string[] = [];
+  if (status.operation !== null) sentences.push(`a ${status.operation} is in progress`);
+  const list = (names: readonly string[], one: string, many: string) => {
+    if (names.length > 0)
+      sentences.push(`${names.length} ${names.length === 1 ? one : many}: ${some(names)}`);
+  };
+  list(status.changed, 'uncommitted change', 'uncommitted changes');
+  list(status.conflicted, 'unresolved conflict', 'unresolved conflicts');
+  list(status.untracked, 'untracked file', 'untracked files');
+  list(status.nested, 'repository of its own', 'repositories of their own');
+  list(hidden, 'change that git was told to overlook', 'changes that git was told to overlook');
+  if (lost > 0) {
+    sentences.push(
+      `${lost} ${lost === 1 ? 'commit' : 'commits'} on no branch (HEAD is ${status.head?.slice(0, 12)})`,
+    );
+  }
+  return [...sentences, ...submodules];
+}
+
+/** Commits that only this worktree's HEAD and own refs hold. */
+async function lostCommits(path: string): Promise<number> {
+  const { exitCode, stdout } = await run(
+    path,
+    [
+      'rev-list',
+      '--count',
+      'HEAD',
+      '--glob=refs/worktree',
+      '--not',
+      '--branches',
+      '--tags',
+      '--remotes',
+      '--glob=refs/metawsm',
+    ],
+    { okCodes: [0, 128] },
+  );
+  return exitCode === 0 ? Number(stdout.trim()) : 0;
+}
+
+/** Changed files with `assume-unchanged` or `skip-worktree` set: `git status` does not name them. */
+async function hiddenChanges(path: string): Promise<readonly string[]> {
+  const flagged = await flaggedFiles(path);
+  if (flagged.length === 0) return [];
+  return withIndexCopy(path, async (env) => {
+    await clearFlags(path, flagged, env);
+    const { stdout } = await run(path, ['diff', '--name-only', '-z', '--no-ext-diff'], { env });
+    const wanted = new Set(flagged);
+    return stdout.split('\0').filter((name) => wanted.has(name) && !isOwn(name));
+  });
+}
+
+/** Files on disk that git was told to take as unchanged. In a sparse checkout the absent ones do not count. */
+export async function flaggedFiles(path: string): Promise<readonly string[]> {
+  const { stdout } = await run(path, ['ls-files', '-v', '-z']);
+  const flagged = stdout
+    .split('\0')
+    .filter((record) => /^[a-zS] /.test(record))
+    .map((record) => record.slice(2));
+  const there = await Promise.all(flagged.map((name) => isThere(join(path, name))));
+  return flagged.filter((_, index) => there[index]);
+}
+
+/** Takes both flags from files, in the index that `env` names. */
+export async function clearFlags(
+  path: string,
+  files: readonly string[],
+  env: Readonly<Record<string, string>>,
+): Promise<void> {
+  for (const flag of ['--no-assume-unchanged', '--no-skip-worktree']) {
+    await run(path, ['update-index', flag, '-z', '--stdin'], { env, input: `${files.join('\0')}\0` });
+  }
+}
+
+/** Calls `work` with the environment of a copy of the worktree's index, which is then removed. */
+export async function withIndexCopy<T>(
+  path: string,
+  work: (env: Readonly<Record<string, string>>) => Promise<T>,
+): Promise<T> {
+  const folder = await mkdtemp(join(tmpdir(), 'metawsm-index-'));
+  try {
+    const index = join(folder, 'index');
+    const gitDir = await gitDirOf(path);
+    const env = { GIT_INDEX_FILE: index };
+    if (gitDir !== null && (await isThere(join(gitDir, 'index')))) {
+      await copyFile(join(gitDir, 'index'), index);
+      // An index older than all files makes git compare their contents instead of trusting their times.
+      await utimes(index, 1, 1);
+    } else {
+      await run(path, ['read-tree', 'HEAD'], { env });
+    }
+    return await work(env);
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+/** Commits in submodules that no remote of theirs has: their repositories go with the worktree. */
+async function submoduleWork(path: string): Promise<readonly string[]> {
+  const sentences: string[] = [];
+  for (const name of await submodules(path)) {
+    const inside = join(path, name);
+    const refs = ['HEAD', '--branches', '--tags', '--glob=refs/stash', '--not', '--remotes'];
+    const { exitCode, stdout } = await run(inside, ['rev-list', '--count', ...refs], { okCodes: [0, 128] });
+    const count = exitCode === 0 ? Number(stdout.trim()) : 0;
+    if (count > 0) {
+      sentences.push(`${count} ${count === 1 ? 'commit' : 'commits'} in the submodule ${shown(name)} only`);
+    }
+  }
+  return sentences;
+}
+
+/** Paths of the checked out submodules, all levels. */
+export async function submodules(path: string): Promise<readonly string[]> {
+  const { stdout } = await run(path, ['ls-files', '--stage', '-z']);
+  const links = stdout
+    .split('\0')
+    .filter((record) => record.startsWith('160000 '))
+    .map((record) => record.slice(record.indexOf('\t') + 1));
+  const found: string[] = [];
+  for (const name of new Set(links)) {
+    if ((await gitDirOf(join(path, name))) === null) continue;
+    found.push(name, ...(await submodules(join(path, name))).map((inner) => join(name, inner)));
+  }
+  return found;
+}
+
+function some(names: readonly string[]): string {
+  const more = names.length > 20 ? `, and ${names.length - 20} more` : '';
+  return names.slice(0, 20).map(shown).join(', ') + more;
+}
+
+/** A file name as a person can read it, also one with line breaks or quotes. */
+function shown(name: string): string {
+  return /[\p{C}"]/u.test(name) ? JSON.stringify(name) : name;
+}
