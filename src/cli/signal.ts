@@ -6,10 +6,10 @@ import { findPlace, type SignalPlace } from '../sentinels/place.js';
 import { normaliseCriterion, sentinelFile, sentinelText, writeSentinel } from '../sentinels/sentinels.js';
 import { ToolFailure } from '../tools/failure.js';
 import { safeText } from '../tools/files.js';
-import type { CommandOptions } from './commands.js';
 import type { CommandContext } from './context.js';
 import { CommandError } from './errors.js';
 import { EXIT } from './exit-codes.js';
+import { type CommandOptions, flag, number, text, texts } from './options.js';
 
 /** What `signal` needs of a command's context. */
 export type SignalIo = Pick<CommandContext, 'cwd' | 'env' | 'stdout' | 'stderr' | 'json' | 'quiet' | 'now'>;
@@ -56,15 +56,16 @@ async function guidance(options: CommandOptions, io: SignalIo): Promise<number> 
   if (requestId !== null && !/^[^\s\p{C}]{1,200}$/u.test(requestId)) {
     throw wrongUse('--request-id is not an id', 'give 1 to 200 characters without white space');
   }
-  const timeoutMs = typeof options.timeout === 'number' ? options.timeout : null;
-  if (timeoutMs !== null && options.wait !== true) throw wrongUse('--timeout goes with --wait', 'add --wait');
+  const timeoutMs = number(options, 'timeout');
+  if (timeoutMs !== null && !flag(options, 'wait'))
+    throw wrongUse('--timeout goes with --wait', 'add --wait');
   const asking = { question, context: contextOf(text(options, 'context')), requestId };
   checked('guidance-request', { question, context: asking.context });
 
   const place = await placeOfAgent(options, io);
   const asked = await ask(place, asking, io.now());
   if (asked.kind === 'answered') return answer(io, place, question, asked.answer);
-  if (options.wait !== true) {
+  if (!flag(options, 'wait')) {
     const how = `metawsm signal guidance --question … --wait`;
     report(
       io,
@@ -251,16 +252,6 @@ function report(io: SignalIo, place: SignalPlace, kind: string, fields: object, 
 
 function document(place: SignalPlace, kind: string, fields: object): string {
   return `${JSON.stringify({ format_version: 1, kind: 'signal', signal: kind, ...speaker(place), ...fields })}\n`;
-}
-
-function text(options: CommandOptions, name: string): string | null {
-  const value = options[name];
-  return typeof value === 'string' ? value : null;
-}
-
-function texts(options: CommandOptions, name: string): readonly string[] {
-  const value = options[name];
-  return Array.isArray(value) ? value : [];
 }
 
 function wrongUse(message: string, hint: string): CommandError {

@@ -128,11 +128,10 @@ export async function awaitAnswer(
     if (response !== null && answers(response.value, question, requestId)) {
       return { kind: 'answered', answer: response };
     }
-    if (request === null) {
+    if (request === null || !isSame(request.value, question)) {
       const value = requestId === null ? null : await findInArchive(place, requestId);
       if (value !== null) return { kind: 'answered', answer: { value, digest: null } };
-    } else if (!isSame(request.value, question)) {
-      return { kind: 'replaced', question: request.value.question ?? '' };
+      if (request !== null) return { kind: 'replaced', question: request.value.question ?? '' };
     }
     const left = deadline - performance.now();
     if (left <= 0) return { kind: 'timeout' };
