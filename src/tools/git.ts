@@ -12,7 +12,7 @@
  *
  * `look` passes `process.env` on, so the composition root sets `GIT_TERMINAL_PROMPT=0` there.
  */
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import { stat } from 'node:fs/promises';
 import { ToolFailure } from './failure.js';
 
@@ -114,17 +114,7 @@ export async function run(
   if (options.signal?.aborted) {
     throw new ToolFailure('git', shownArgs(args), cwd, null, '', { summary: 'not started: interrupted' });
   }
-  const child = spawn(
-    'git',
-    ['--no-optional-locks', ...SAFE_CONFIG.flatMap((pair) => ['-c', pair]), ...args],
-    {
-      cwd,
-      env: { ...directEnvironment(process.env), ...options.env },
-      stdio: ['pipe', 'pipe', 'pipe'],
-      detached: true,
-    },
-  );
-  if (child.pid !== undefined) options.onSpawn?.(child.pid);
+  const child = await start(cwd, args, options);
   // A git that does not read all of its input ends with an exit code that says more than EPIPE.
   child.stdin.on('error', () => {});
   child.stdin.end(options.input ?? '');
@@ -145,6 +135,7 @@ export async function run(
     options.timeoutMs === undefined
       ? undefined
       : setTimeout(end, options.timeoutMs, `no answer within ${options.timeoutMs / 1000} s`);
+  if (child.pid !== undefined) options.onSpawn?.(child.pid);
   let exit: { readonly code: number | null; readonly error?: unknown };
   try {
     exit = await exitOf(child);
@@ -212,6 +203,24 @@ function directEnvironment(from: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
     // Texts of git are matched in a few places, so they are always the untranslated ones.
     LC_ALL: 'C',
   };
+}
+
+async function start(
+  cwd: string,
+  args: readonly string[],
+  options: RunOptions,
+): Promise<ChildProcessWithoutNullStreams> {
+  try {
+    return spawn('git', ['--no-optional-locks', ...SAFE_CONFIG.flatMap((pair) => ['-c', pair]), ...args], {
+      cwd,
+      env: { ...directEnvironment(process.env), ...options.env },
+      stdio: ['pipe', 'pipe', 'pipe'],
+      detached: true,
+    });
+  } catch (error) {
+    // Some errors (ENOTDIR, E2BIG) are thrown at once, the others are told by the child.
+    throw await failure(cwd, args, null, '', error, false);
+  }
 }
 
 /** The end of a child: its output is complete, or git has ended and only a background process holds a pipe. */

@@ -140,7 +140,11 @@ async function copyOne(from: string, to: string, name: string): Promise<string |
     await copyFile(origin, temporary, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE);
     await chmod(temporary, found.mode & 0o7777);
     // A link fails where the name is taken; a rename would overwrite.
-    await link(temporary, target);
+    await link(temporary, target).catch((error: NodeJS.ErrnoException) => {
+      if (error.code === 'EEXIST') throw error;
+      // Not every file system has hard links.
+      return copyFile(temporary, target, constants.COPYFILE_EXCL);
+    });
     return null;
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
