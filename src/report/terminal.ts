@@ -83,15 +83,24 @@ function liveOptions(palette: Paint): ListrDefaultRendererOptions {
       [Level.WAITING]: dim,
       [Level.PAUSED]: yellow,
     } as NonNullable<ListrDefaultRendererOptions['color']>,
-    icon: { [Level.COMPLETED_WITH_FAILED_SUBTASKS]: '✖' } as NonNullable<ListrDefaultRendererOptions['icon']>,
+    icon: {
+      [Level.COMPLETED_WITH_FAILED_SUBTASKS]: '✖',
+      [Level.FAILED_WITH_FAILED_SUBTASKS]: '✖',
+      [Level.SKIPPED_WITHOUT_COLLAPSE]: '↓',
+    } as NonNullable<ListrDefaultRendererOptions['icon']>,
     // Their colours would be taken for somebody's escape sequences, below.
     suffixRetries: false,
     collapseSubtasks: false,
     collapseSkips: false,
     collapseErrors: false,
-    timer: { condition: (duration: number) => duration >= 1_000, field: durationText },
-    pausedTimer: { condition: true, field: durationText },
+    // A timer without `format` makes listr2 throw, and then the step has failed.
+    timer: { condition: (duration: number) => duration >= 1_000, field: durationText, format: () => plain },
+    pausedTimer: { condition: true, field: durationText, format: () => plain },
   } as ListrDefaultRendererOptions;
+}
+
+function plain(text: string): string {
+  return text;
 }
 
 /** The default renderer on stderr, with no control characters but its own. */
