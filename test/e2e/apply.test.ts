@@ -126,7 +126,9 @@ test('writes a ticket folder with the brief of the run', async ({ rig }) => {
   const files = filesBelow(tickets);
   const folder = files.find((file) => file.endsWith('/index.md'))?.replace('/index.md', '') ?? 'none';
   expect(folder).toMatch(/^\d{4}\/\d{2}\/\d{2}\/ABC-1--rate-limit-the-login$/);
-  expect(rig.read(path.relative(rig.dir, tickets), folder, 'index.md')).toMatch(/^---\n[\s\S]*Ticket: ABC-1\n/);
+  expect(rig.read(path.relative(rig.dir, tickets), folder, 'index.md')).toMatch(
+    /^---\n[\s\S]*Ticket: ABC-1\n/,
+  );
   const briefs = files.filter((file) => file.startsWith(`${folder}/reference/`) && file.endsWith('.md'));
   expect(briefs).toHaveLength(1);
   const brief = rig.read(path.relative(rig.dir, tickets), briefs[0] ?? 'none');

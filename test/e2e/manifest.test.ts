@@ -41,15 +41,31 @@ const invalid: readonly (readonly [what: string, text: string | Buffer, word: Re
   ['a criterion of no repo', valid.replace('- It works', '- {run: x, repo: web}'), /web/],
   ['an unknown session', `${valid}session: screen\n`, /session|tmux/],
   ['a duration without a unit', `${valid}policy: {start_grace: 2}\n`, /start_grace/],
-  ['a merge of a clone from a url', valid.replace('path:', 'url:').replace('  goal', '  merge_intent: merge\n  goal'), /merge/],
-  ['an undefined variable in a path', valid.replace('../repos/api', '${NOWHERE_AT_ALL}/api'), /NOWHERE_AT_ALL/],
-  ['an undefined variable in env', `${valid.trimEnd()}\n  env: {A: '\${NOWHERE_AT_ALL}'}\n`, /NOWHERE_AT_ALL/],
+  [
+    'a merge of a clone from a url',
+    valid.replace('path:', 'url:').replace('  goal', '  merge_intent: merge\n  goal'),
+    /merge/,
+  ],
+  [
+    'an undefined variable in a path',
+    valid.replace('../repos/api', '${NOWHERE_AT_ALL}/api'),
+    /NOWHERE_AT_ALL/,
+  ],
+  [
+    'an undefined variable in env',
+    `${valid.trimEnd()}\n  env: {A: '\${NOWHERE_AT_ALL}'}\n`,
+    /NOWHERE_AT_ALL/,
+  ],
   ['two documents', `${valid}---\n${valid}`, /document/i],
   ['no YAML at all', 'version: [1\n', /./],
   ['an empty file', '', /./],
   ['an alias bomb', aliasBomb(), /./],
   ['a tag', `${valid}policy: !!js/function 'x'\n`, /./],
-  ['bytes that are no text', Buffer.concat([Buffer.from(valid), Buffer.from([0xff, 0xfe, 0x0a])]), /UTF-8|text|encod/i],
+  [
+    'bytes that are no text',
+    Buffer.concat([Buffer.from(valid), Buffer.from([0xff, 0xfe, 0x0a])]),
+    /UTF-8|text|encod/i,
+  ],
   ['over 1 MiB', `${valid}# ${'x'.repeat(1024 * 1024)}\n`, /MiB|large|big|size/i],
   ['nested without end', `${valid}x: ${'['.repeat(5000)}${']'.repeat(5000)}\n`, /./],
 ];
@@ -71,10 +87,7 @@ test.for(invalid)('%s is invalid input, and nothing is written', async ([, text,
 test('every problem is reported at once, at its place', async ({ rig }) => {
   rig.write(
     'run.yaml',
-    valid
-      .replace('  goal: Limit logins\n', '')
-      .replace('name: api', 'name: a/b')
-      .concat('sesion: tmux\n'),
+    valid.replace('  goal: Limit logins\n', '').replace('name: api', 'name: a/b').concat('sesion: tmux\n'),
   );
   const { text } = await rig.run('validate run.yaml', { code: 65 });
   expect(text).toMatch(/run\.yaml:4:\d+: .*/);
@@ -116,7 +129,9 @@ test('a manifest that is not there is invalid input', async ({ rig }) => {
   expect(readdirSync(rig.project).sort()).toEqual(['.git', 'README.md']);
 });
 
-test('missing repos, branches and programs are named all at once, before anything is made', async ({ rig }) => {
+test('missing repos, branches and programs are named all at once, before anything is made', async ({
+  rig,
+}) => {
   await rig.repo('api');
   await rig.repo('web');
   mkdirSync(path.join(rig.dir, 'repos/plain'));
@@ -187,7 +202,17 @@ test('no command is wrong usage and shows what there is', async ({ rig }) => {
 test('help and version are on stdout, for every command', async ({ rig }) => {
   expect((await rig.run('--version')).stdout).toMatch(/\d+\.\d+\.\d+/);
   expect((await rig.run('--help')).stdout).toContain('apply');
-  for (const command of ['plan', 'apply', 'status', 'guide', 'stop', 'resume', 'restart', 'cleanup', 'signal']) {
+  for (const command of [
+    'plan',
+    'apply',
+    'status',
+    'guide',
+    'stop',
+    'resume',
+    'restart',
+    'cleanup',
+    'signal',
+  ]) {
     const { stdout } = await rig.run([command, '--help']);
     expect(stdout).toContain(command);
     expect(stdout, `an example of ${command}`).toMatch(new RegExp(`metawsm ${command} \\S+`));

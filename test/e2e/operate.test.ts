@@ -79,19 +79,22 @@ test('restart ends the live agent before it starts the next', async ({ rig }) =>
   expect(await rig.agentNamed()).toMatchObject({ state: 'running', attempt: 2, restarts_left: 3 });
 });
 
-test.for(['stop', 'restart', 'resume', 'cleanup'])('%s --dry-run changes nothing', async (command, { rig }) => {
-  await rig.repo('api');
-  rig.manifest();
-  await rig.applied();
-  if (command === 'resume') await rig.run('stop run.yaml');
-  const status = await rig.status();
-  const before = rig.snapshot();
-  const { text } = await rig.run(`${command} run.yaml --dry-run`);
-  expect(rig.snapshot()).toEqual(before);
-  expect(text).toMatch(/agent/);
-  expect((await rig.status()).run).toEqual(status.run);
-  expect(rig.starts()).toBe(1);
-});
+test.for(['stop', 'restart', 'resume', 'cleanup'])(
+  '%s --dry-run changes nothing',
+  async (command, { rig }) => {
+    await rig.repo('api');
+    rig.manifest();
+    await rig.applied();
+    if (command === 'resume') await rig.run('stop run.yaml');
+    const status = await rig.status();
+    const before = rig.snapshot();
+    const { text } = await rig.run(`${command} run.yaml --dry-run`);
+    expect(rig.snapshot()).toEqual(before);
+    expect(text).toMatch(/agent/);
+    expect((await rig.status()).run).toEqual(status.run);
+    expect(rig.starts()).toBe(1);
+  },
+);
 
 test('two applies at once make one run and one agent', async ({ rig }) => {
   const api = await rig.repo('api');
@@ -194,7 +197,9 @@ test('logs shows what the agent printed, also while it goes on', async ({ rig })
     },
   });
   await rig.applied();
-  await rig.until('the first line', async () => (await rig.run('logs run.yaml')).stdout.includes('first line'));
+  await rig.until('the first line', async () =>
+    (await rig.run('logs run.yaml')).stdout.includes('first line'),
+  );
   const following = rig.spawn('logs run.yaml -f');
   await rig.until('the first line', () => following.stdout().includes('first line'));
   rig.touch('go');

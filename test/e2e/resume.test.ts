@@ -61,7 +61,11 @@ test('a setup that fails says why, and the next apply begins there', async ({ ri
       {
         name: 'api',
         path: '../repos/api',
-        setup: [counted('first'), `${counted('second')}; echo "no network today" >&2; [ -e "$RIG_DIR/fixed" ]`, counted('third')],
+        setup: [
+          counted('first'),
+          `${counted('second')}; echo "no network today" >&2; [ -e "$RIG_DIR/fixed" ]`,
+          counted('third'),
+        ],
       },
     ],
     policy: { step_retries: 0, start_grace: '200ms' },
@@ -69,7 +73,11 @@ test('a setup that fails says why, and the next apply begins there', async ({ ri
 
   const failed = await rig.events('apply run.yaml', { code: 1 });
   expect(failed.summary.runs).toMatchObject([
-    { state: 'failed', reason: 'step_failed', error: { step_id: expect.stringMatching(/^setup\.run\/api\/2$/) } },
+    {
+      state: 'failed',
+      reason: 'step_failed',
+      error: { step_id: expect.stringMatching(/^setup\.run\/api\/2$/) },
+    },
   ]);
   expect(JSON.stringify(failed.summary.runs[0]?.error?.log_tail)).toContain('no network today');
   expect(rig.starts()).toBe(0);
@@ -129,7 +137,9 @@ test('a setup command that outlived its apply is never doubled', async ({ rig })
   expect(await rig.state()).toBe('running');
 });
 
-test('Ctrl-C between steps pauses the run, ends what the step started, and apply goes on', async ({ rig }) => {
+test('Ctrl-C between steps pauses the run, ends what the step started, and apply goes on', async ({
+  rig,
+}) => {
   await rig.repo('api');
   rig.manifest({
     repos: [
@@ -141,7 +151,9 @@ test('Ctrl-C between steps pauses the run, ends what the step started, and apply
     ],
   });
   const applying = rig.spawn('apply run.yaml');
-  const pid = Number(await rig.until('the setup', () => count(rig, 'setup-pid') === 1 && rig.read('setup-pid')));
+  const pid = Number(
+    await rig.until('the setup', () => count(rig, 'setup-pid') === 1 && rig.read('setup-pid')),
+  );
   applying.interrupt();
   const ended = await applying.result;
   expect(ended.code).toBe(130);

@@ -136,11 +136,15 @@ test('a sentinel folder that became a link is not followed', async ({ rig }) => 
 
   const after = await rig.status();
   expect(after.run.state).toBe('running');
-  expect(after.warnings.map((warning) => `${warning.file} ${warning.message}`).join('\n')).toContain('.metawsm');
+  expect(after.warnings.map((warning) => `${warning.file} ${warning.message}`).join('\n')).toContain(
+    '.metawsm',
+  );
   await rig.run('guide run.yaml --answer yes', { code: 4 });
 });
 
-test('a claim of completion outlives the agent, and its pending question wins over its end', async ({ rig }) => {
+test('a claim of completion outlives the agent, and its pending question wins over its end', async ({
+  rig,
+}) => {
   await rig.repo('api');
   rig.manifest({
     agent: {

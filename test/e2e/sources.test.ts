@@ -12,7 +12,12 @@ test('a worktree begins at the fetched origin, not at what is checked out', asyn
   rig.manifest({ agents: [] });
 
   await rig.run('apply run.yaml');
-  expect(await rig.repoNamed()).toMatchObject({ base_branch: 'main', base_commit: newest, head: newest, ahead: 0 });
+  expect(await rig.repoNamed()).toMatchObject({
+    base_branch: 'main',
+    base_commit: newest,
+    head: newest,
+    ahead: 0,
+  });
   // The operator's own checkout is as it was.
   expect(await api.git('branch', '--show-current')).toBe('feature');
   expect(await api.git('status', '--porcelain')).toBe('?? dirty.txt');
@@ -105,7 +110,14 @@ test('a name alone is looked up in the registry of wsm', async ({ rig }) => {
   const api = await rig.repo('api');
   const folder = path.join(rig.home, '.config/workspace-manager');
   mkdirSync(folder, { recursive: true });
-  const entry = { name: 'api', path: api.path, remote_url: '', current_branch: 'main', branches: ['main'], tags: null };
+  const entry = {
+    name: 'api',
+    path: api.path,
+    remote_url: '',
+    current_branch: 'main',
+    branches: ['main'],
+    tags: null,
+  };
   writeFileSync(path.join(folder, 'registry.json'), JSON.stringify({ repositories: [entry], last_scan: '' }));
   rig.manifest({ repos: [{ name: 'api' }], agents: [] });
   await rig.run('apply run.yaml');
