@@ -63,7 +63,7 @@ export class DocmgrTickets implements TicketDriver {
 
   async writeBrief(brief: BriefDocument, knownHash: string | null, at: Date): Promise<BriefWritten> {
     const folder = await this.require(brief.ticketId);
-    return writeBriefInto(folder, brief, knownHash, at, async () => {
+    return writeBriefInto(this.docmgr.root, folder, brief, knownHash, at, async () => {
       await this.docmgr.addDocument(brief.ticketId, 'reference', oneLine(brief.title));
       const added = await findDocument(folder, brief.title);
       if (added !== null) return added.path;

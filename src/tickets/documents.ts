@@ -14,6 +14,7 @@ import {
 } from '../tools/files.js';
 import { oneLine, setFrontmatterValue, splitDocument, topLevelScalar, yamlScalar } from './frontmatter.js';
 import { documentName, localDate, nextNumber, withLineEnd } from './layout.js';
+import { withCreationLock } from './lock.js';
 import { type BriefDocument, type BriefWritten, TicketProblem } from './ticket.js';
 
 /** Larger files of a ticket are not metawsm's business. */
@@ -49,10 +50,7 @@ function byNumber(a: string, b: string): number {
   return (Number.parseInt(a, 10) || 0) - (Number.parseInt(b, 10) || 0) || (a < b ? -1 : 1);
 }
 
-/**
- * Puts a new document into `reference/` under the next number, whole or not at all. Of two that bring the
- * same title at once, the one with the lower number stays, and both get its path.
- */
+/** Puts a new document into `reference/` under the next number, whole or not at all. Gives its path. */
 export async function addDocument(ticketFolder: string, title: string, text: string): Promise<string> {
   const folder = join(ticketFolder, 'reference');
   await ensureRealFolder(folder, { below: ticketFolder });
@@ -63,13 +61,8 @@ export async function addDocument(ticketFolder: string, title: string, text: str
   for (let number = nextNumber(names); ; number++) {
     const path = join(folder, documentName(number, title));
     const moved = await moveExclusive(temporary, path);
+    if (moved === 'moved') return path;
     if (moved === 'absent') throw new Error(`${temporary} was taken away while it was put into place`);
-    // The number may have been taken, also under another name.
-    if (moved === 'exists') continue;
-    const first = await findDocument(ticketFolder, title);
-    if (first === null || first.path === path) return path;
-    await unlink(path);
-    return first.path;
   }
 }
 
@@ -87,9 +80,11 @@ async function removeLeftovers(folder: string, names: readonly string[]): Promis
 
 /**
  * Writes the brief into the ticket's folder by the rule of `TicketDriver.writeBrief`. `add` makes a document
- * that is not there yet and gives its path; what it wrote as the body is then replaced if need be.
+ * that is not there yet and gives its path; what it wrote as the body is then replaced if need be. New
+ * documents are added one at a time, so that no number and no title is given twice.
  */
 export async function writeBriefInto(
+  root: string,
   ticketFolder: string,
   brief: BriefDocument,
   knownHash: string | null,
@@ -98,8 +93,10 @@ export async function writeBriefInto(
 ): Promise<BriefWritten> {
   const found = await findDocument(ticketFolder, brief.title);
   if (found === null) {
-    const path = await add();
-    return { ...(await replaceBody(path, brief.body, null)), result: 'written' };
+    return withCreationLock(root, brief.ticketId, async () => {
+      const path = (await findDocument(ticketFolder, brief.title))?.path ?? (await add());
+      return { ...(await replaceBody(path, brief.body, null)), result: 'written' };
+    });
   }
   if (hasBody(found.text, brief.body)) return { path: found.path, hash: found.hash, result: 'unchanged' };
   // Without a recorded hash it is our own, left by a crash before its body or the record was written:

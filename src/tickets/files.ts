@@ -78,7 +78,7 @@ export class FilesTickets implements TicketDriver {
       topics: brief.topics,
       docType: 'reference',
     } as const;
-    return writeBriefInto(folder, brief, knownHash, at, () =>
+    return writeBriefInto(this.root, folder, brief, knownHash, at, () =>
       addDocument(folder, brief.title, renderDocument(head, brief.body, at)),
     );
   }

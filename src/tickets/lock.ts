@@ -1,4 +1,4 @@
-/** One creator of a ticket at a time, in this process and in others. */
+/** One creator of a ticket, or of a document in it, at a time: in this process and in others. */
 import { randomBytes } from 'node:crypto';
 import { mkdir, readdir, rename, rm, rmdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
