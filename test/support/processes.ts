@@ -78,10 +78,10 @@ export function start(file: string, args: readonly string[], options: StartOptio
     child.once('error', reject);
     child.once('exit', () => {
       // A process that outlives the command must not hold its output: a script that pipes it would hang.
-      const leak = setTimeout(
-        () => reject(new Error(`${args.join(' ')}: ended, but something holds its output open${said()}`)),
-        5000,
-      );
+      const leak = setTimeout(() => {
+        clearTimeout(timer);
+        reject(new Error(`${args.join(' ')}: ended, but something holds its output open${said()}`));
+      }, 5000);
       child.once('close', () => clearTimeout(leak));
     });
     child.once('close', (code, signal) => {
