@@ -4,7 +4,7 @@
  */
 import { AsyncLocalStorage } from 'node:async_hooks';
 import type { Database as Connection } from 'sqlite3';
-import { codeOf, databaseProblem, StateProblem } from './problem.js';
+import { databaseProblem, StateProblem } from './problem.js';
 
 export type SqlValue = string | number | null;
 export type Row = Readonly<Record<string, SqlValue>>;
@@ -248,11 +248,13 @@ function connect(
 
 /** Switching to WAL can be refused at once while another process does the same: SQLite does not wait there. */
 async function patiently<T>(call: () => Promise<T>): Promise<T> {
-  for (let tries = 1; ; tries++) {
+  const deadline = performance.now() + BUSY_TIMEOUT;
+  for (;;) {
     try {
       return await call();
     } catch (error) {
-      if (!(error instanceof StateProblem && error.code === 'state_busy') || tries >= 50) throw error;
+      const busy = error instanceof StateProblem && error.code === 'state_busy';
+      if (!busy || performance.now() >= deadline) throw error;
       await new Promise((done) => setTimeout(done, 10 + Math.random() * 40));
     }
   }
@@ -264,9 +266,4 @@ function checkParams(sql: string, params: readonly SqlValue[]): void {
   if (wanted !== params.length)
     throw new Error(`${params.length} parameters for ${wanted} places in: ${sql}`);
   if (params.some((value) => value === undefined)) throw new Error(`an undefined parameter in: ${sql}`);
-}
-
-/** Whether an error says that a row with this key is already there. */
-export function isConstraint(error: unknown): boolean {
-  return codeOf(error) === 'SQLITE_CONSTRAINT';
 }

@@ -115,7 +115,9 @@ export class Locks {
       const gone = await db.run('DELETE FROM locks WHERE name = ? AND nonce = ?', [name, dead.nonce ?? null]);
       if (gone === 0 || !(await this.#insert(name, nonce))) return false;
       const { pid, host, command } = ownerOf(dead);
-      await appendEvent(this.context, null, 'lock', { name, takenFrom: { pid, host, command } });
+      const run = await db.get('SELECT id FROM runs WHERE id = ?', [name.replace(/^run:/, '')]);
+      const runId = name.startsWith('run:') && run !== undefined ? String(run.id) : null;
+      await appendEvent(this.context, runId, 'lock', { name, takenFrom: { pid, host, command } });
       return true;
     });
   }

@@ -8,7 +8,10 @@ import type { Cells } from './rows.js';
 import { fromRow, insertRow, STEP, toCells, updateRow } from './rows.js';
 
 /** What a plan says about a step that is to be recorded. */
-export type StepToRecord = Pick<RecordedStep, 'id' | 'kind' | 'ordinal' | 'inputHash'>;
+export interface StepToRecord extends Pick<RecordedStep, 'id' | 'kind' | 'ordinal' | 'inputHash'> {
+  /** It is to be executed although it is recorded as done: its row waits again. */
+  readonly again?: boolean;
+}
 
 /** The ids of what `planSteps` changed. */
 export interface StepsPlanned {
@@ -60,17 +63,18 @@ export async function planSteps(
       const row = old.get(step.id);
       const keys = { run_id: runId, id: step.id };
       if (row === undefined) {
-        const cells = toCells<RecordedStep>(STEP, { ...FRESH, child: null, ...step });
+        const cells = toCells<RecordedStep>(STEP, { ...FRESH, child: null, ...fields(step) });
         await insertRow(db, 'steps', { ...keys, ...cells, removed: 0 });
         planned.added.push(step.id);
       } else if (row.removed === 1 || row.input_hash !== step.inputHash) {
         // The child of a step that was cut off may still run: whoever repeats the step has to look.
         const child = row.state === 'running' ? {} : { child: null };
-        const cells = toCells<RecordedStep>(STEP, { ...FRESH, ...child, ...step });
+        const cells = toCells<RecordedStep>(STEP, { ...FRESH, ...child, ...fields(step) });
         await updateRow(db, 'steps', keys, { ...cells, removed: 0 });
         planned[row.removed === 1 ? 'added' : 'replaced'].push(step.id);
       } else {
-        await updateRow(db, 'steps', keys, { ordinal: step.ordinal, kind: step.kind });
+        const waits = step.again === true && row.state !== 'running' ? { state: 'pending' } : {};
+        await updateRow(db, 'steps', keys, { ordinal: step.ordinal, kind: step.kind, ...waits });
       }
     }
     const named = new Set(steps.map((step) => step.id));
@@ -85,6 +89,10 @@ export async function planSteps(
     }
     return planned;
   });
+}
+
+function fields({ id, kind, ordinal, inputHash }: StepToRecord): Omit<StepToRecord, 'again'> {
+  return { id, kind, ordinal, inputHash };
 }
 
 /** A step begins. Resolves to the number of this try, from 1. Throws `IllegalTransition`. */

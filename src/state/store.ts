@@ -49,7 +49,7 @@ export interface RunQuery {
 export type RunCreated =
   /** `lock`: the run's lock, taken with it. */
   | { readonly kind: 'created'; readonly lock: Lock }
-  /** An open run holds this manifest or its ticket; `since` its newest. */
+  /** An open run holds this manifest or its ticket already. */
   | { readonly kind: 'exists'; readonly runId: string; readonly holds: 'manifest' | 'ticket' };
 
 /**
