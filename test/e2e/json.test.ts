@@ -4,7 +4,7 @@ import { Ajv2020 } from 'ajv/dist/2020.js';
 import { expect } from 'vitest';
 import type { EventLine } from '../support/documents.js';
 import { start } from '../support/processes.js';
-import { agent, checkout, test } from '../support/rig.js';
+import { agent, checkout, main, test } from '../support/rig.js';
 
 /** Every field of every document, as the contract lists them. Programs that read them rely on each. */
 const fields = {
@@ -216,7 +216,6 @@ test('output that is cut off by head does not cut off the work', async ({ rig })
     repos: [{ name: 'api', path: '../repos/api', setup: ['true', 'true', 'true'] }],
     agents: [],
   });
-  const main = path.join(checkout, 'dist/main.js');
   const shell = `"${process.execPath}" "${main}" apply run.yaml --json 2>&1 | head -n 1`;
   await start('sh', ['-c', shell], { cwd: rig.project, env: rig.env, timeout: 30_000 }).result;
   await rig.untilState('completed');

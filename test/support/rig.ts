@@ -21,7 +21,8 @@ import { filesBelow, type Snapshot, snapshot } from './snapshot.js';
 
 /** The checkout that is tested. */
 export const checkout = fileURLToPath(new URL('../..', import.meta.url));
-const main = path.join(checkout, 'dist/main.js');
+/** The program under test; `METAWSM_TEST_MAIN` names another build, such as an installed package. */
+export const main = process.env.METAWSM_TEST_MAIN ?? path.join(checkout, 'dist/main.js');
 const agentsFolder = path.join(checkout, 'test/support/agents');
 
 /** Whether tmux is here: tests of tmux sessions are skipped without it. */
