@@ -3,7 +3,8 @@ import path from 'node:path';
 import { describe, expect } from 'vitest';
 import type { Status } from '../support/documents.js';
 import { isAlive, withEnvironment } from '../support/processes.js';
-import { agent, hasTmux, type Repo, type Rig, test } from '../support/rig.js';
+import type { Repo } from '../support/repo.js';
+import { agent, hasTmux, type Rig, test } from '../support/rig.js';
 import { filesBelow } from '../support/snapshot.js';
 
 describe.each(['process', 'tmux'] as const)('with %s sessions', (session) => {

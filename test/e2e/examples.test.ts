@@ -2,7 +2,8 @@ import { cpSync, existsSync } from 'node:fs';
 import path from 'node:path';
 import { expect } from 'vitest';
 import type { Status } from '../support/documents.js';
-import { checkout, type Repo, type Rig, test } from '../support/rig.js';
+import type { Repo } from '../support/repo.js';
+import { checkout, type Rig, test } from '../support/rig.js';
 
 test('the quickstart runs in a fresh clone, and leaves it clean', async ({ rig }) => {
   const { clone, metawsm } = await freshClone(rig);

@@ -2,7 +2,8 @@ import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { expect } from 'vitest';
 import type { Plan } from '../support/documents.js';
-import { agent, hasTmux, offers, type Repo, type Rig, test } from '../support/rig.js';
+import type { Repo } from '../support/repo.js';
+import { agent, hasTmux, offers, type Rig, test } from '../support/rig.js';
 
 test('plan writes nothing at all: no state folder, no ref, no fetch', async ({ rig }) => {
   const api = await rig.repo('api', { origin: true });

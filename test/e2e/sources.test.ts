@@ -1,7 +1,8 @@
 import { existsSync, lstatSync, mkdirSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { expect } from 'vitest';
-import { agent, type Repo, type Rig, test } from '../support/rig.js';
+import type { Repo } from '../support/repo.js';
+import { agent, type Rig, test } from '../support/rig.js';
 
 test('a worktree begins at the fetched origin, not at what is checked out', async ({ rig }) => {
   const api = await rig.repo('api', { origin: true });

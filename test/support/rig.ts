@@ -1,4 +1,4 @@
-import { execFile, execFileSync } from 'node:child_process';
+import { execFileSync } from 'node:child_process';
 import {
   existsSync,
   mkdirSync,
@@ -12,11 +12,11 @@ import os from 'node:os';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { promisify } from 'node:util';
 import { test as base } from 'vitest';
 import { stringify } from 'yaml';
 import type { EventLine, Runs, Status, StatusAgent, StatusRepo, Summary } from './documents.js';
 import { commandLines, endAll, type Result, type Running, start, withEnvironment } from './processes.js';
+import { git, lines, Repo } from './repo.js';
 import { filesBelow, type Snapshot, snapshot } from './snapshot.js';
 
 /** The checkout that is tested. */
@@ -56,51 +56,6 @@ export interface RunOptions {
   readonly stdin?: string;
   /** Milliseconds after which the command counts as hanging. Default 40 s. */
   readonly timeout?: number;
-}
-
-/** A real git repository of a test. */
-export class Repo {
-  constructor(
-    readonly path: string,
-    /** The bare repository that it was pushed to. */
-    readonly origin: string | null,
-    private readonly env: Readonly<Record<string, string>>,
-  ) {}
-
-  /** Runs git here; returns stdout, trimmed. */
-  async git(...args: string[]): Promise<string> {
-    return git(this.path, this.env, args);
-  }
-
-  /** Writes files (path → content). */
-  write(files: Readonly<Record<string, string>>): void {
-    for (const [name, content] of Object.entries(files)) {
-      const file = path.join(this.path, name);
-      mkdirSync(path.dirname(file), { recursive: true });
-      writeFileSync(file, content);
-    }
-  }
-
-  /** Writes files and commits them; returns the commit. */
-  async commit(message: string, files: Readonly<Record<string, string>>): Promise<string> {
-    this.write(files);
-    await this.git('add', '--all');
-    await this.git('commit', '-q', '-m', message);
-    return this.git('rev-parse', 'HEAD');
-  }
-
-  /** Names of all branches. */
-  async branches(): Promise<string[]> {
-    return lines(await this.git('for-each-ref', '--format=%(refname:short)', 'refs/heads'));
-  }
-
-  /** Paths of all worktrees but the main one. */
-  async worktrees(): Promise<string[]> {
-    return lines(await this.git('worktree', 'list', '--porcelain'))
-      .filter((line) => line.startsWith('worktree '))
-      .map((line) => line.slice('worktree '.length))
-      .slice(1);
-  }
 }
 
 /**
@@ -425,10 +380,6 @@ function split(command: string | readonly string[]): readonly string[] {
   return typeof command === 'string' ? command.split(/\s+/) : command;
 }
 
-function lines(text: string): string[] {
-  return text.split('\n').filter((line) => line !== '');
-}
-
 function tail(text: string): string {
   return text.length > 6000 ? `…${text.slice(-6000)}` : text;
 }
@@ -440,13 +391,4 @@ function works(file: string, args: readonly string[], env?: Record<string, strin
   } catch {
     return false;
   }
-}
-
-async function git(
-  cwd: string,
-  env: Readonly<Record<string, string>>,
-  args: readonly string[],
-): Promise<string> {
-  const { stdout } = await promisify(execFile)('git', args, { cwd, env: { ...env } });
-  return stdout.trim();
 }
