@@ -61,7 +61,7 @@ export function prepareAttempt(launch: Launch, kind: SessionKind): void {
   // The log exists from the start, so that its mode does not depend on who writes first.
   closeSync(openSync(record.logFile, 'a', 0o600));
   // Replaces what a start that was cut short left; whichever wrapper comes first runs it, once.
-  writeRecord(attemptDir, LAUNCH_FILE, record);
+  writeRecord(attemptDir, LAUNCH_FILE, record, false);
 }
 
 /**

@@ -58,7 +58,7 @@ export function claimAttempt(attemptDir: string, by: Claim['by']): 'claimed' | '
   const text = `${JSON.stringify(claim)}\n`;
   const file = join(attemptDir, CLAIM_FILE);
   const temporary = temporaryName(file);
-  writeNew(temporary, text);
+  writeNew(temporary, text, true);
   try {
     linkSync(temporary, file);
     return 'claimed';
@@ -68,7 +68,7 @@ export function claimAttempt(attemptDir: string, by: Claim['by']): 'claimed' | '
     if (!['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK'].includes(code)) throw error;
     // No hard links on this file system: still exclusive, only not whole at every moment.
     try {
-      writeNew(file, text);
+      writeNew(file, text, true);
       return 'claimed';
     } catch (again) {
       if (codeOf(again) === 'EEXIST') return 'taken';
@@ -79,18 +79,18 @@ export function claimAttempt(attemptDir: string, by: Claim['by']): 'claimed' | '
   }
 }
 
-/** Replaces a record in one step, flushed; mode 0600. */
-export function writeRecord(attemptDir: string, name: string, value: object): void {
+/** Replaces a record in one step; mode 0600. `flush`: it is to survive a power cut, which takes milliseconds. */
+export function writeRecord(attemptDir: string, name: string, value: object, flush: boolean): void {
   const file = join(attemptDir, name);
   const temporary = temporaryName(file);
   try {
-    writeNew(temporary, `${JSON.stringify(value)}\n`);
+    writeNew(temporary, `${JSON.stringify(value)}\n`, flush);
     renameSync(temporary, file);
   } catch (error) {
     removeFile(temporary);
     throw error;
   }
-  syncFolder(attemptDir);
+  if (flush) syncFolder(attemptDir);
 }
 
 /** The JSON object in a record, or null where there is none, or none that can be understood. */
@@ -144,11 +144,11 @@ function temporaryName(file: string): string {
   return `${file.slice(0, cut)}.${file.slice(cut)}.${process.pid}.${process.hrtime.bigint()}.tmp`;
 }
 
-function writeNew(file: string, text: string): void {
+function writeNew(file: string, text: string, flush: boolean): void {
   const descriptor = openSync(file, 'wx', 0o600);
   try {
     writeFileSync(descriptor, text);
-    fsyncSync(descriptor);
+    if (flush) fsyncSync(descriptor);
   } finally {
     closeSync(descriptor);
   }

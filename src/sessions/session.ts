@@ -31,7 +31,10 @@ export interface SessionDriver {
    * Returns as soon as the session exists; whether the agent lives is read from the attempt's record.
    */
   start(launch: Launch): Promise<SessionRef>;
-  /** Whether the session exists, which says nothing about the agent in it. */
+  /**
+   * Whether the session exists, which says nothing about the agent in it. Without a terminal there is no session
+   * beside the processes, so the answer is always `gone`.
+   */
   exists(ref: SessionRef): Promise<'open' | 'gone' | 'unknown'>;
   /** End the session itself (a dead pane that was kept for reading, too). Fine when it is gone. */
   close(ref: SessionRef): Promise<void>;

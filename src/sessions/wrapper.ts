@@ -32,7 +32,7 @@ import {
 
 /** Entries by which a process of this attempt can be known later; none of them is a secret. */
 const MARK = ['METAWSM_RUN_ID', 'METAWSM_AGENT', 'METAWSM_ATTEMPT'];
-/** A signal to the whole foreground group reached the agent itself, which then often ends within this time. */
+/** How long the agent may take to end by a signal of its own before the wrapper's is passed on. */
 const FORWARD_AFTER_MS = 100;
 
 interface End {
@@ -42,11 +42,22 @@ interface End {
 }
 
 function run(attemptDir: string): void {
+  let agent: ChildProcess | undefined;
+  // Ctrl-C and its like at the pane are for the agent, which is in the same foreground group.
+  for (const name of ['SIGINT', 'SIGQUIT', 'SIGTSTP', 'SIGUSR2'] as const) process.on(name, () => {});
+  for (const name of ['SIGTERM', 'SIGHUP'] as const) {
+    process.on(name, () => {
+      // In a pane the agent may have got the same signal, as part of the group: often it is gone by then.
+      setTimeout(() => {
+        if (agent?.exitCode === null && agent.signalCode === null) agent.kill(name);
+      }, FORWARD_AFTER_MS);
+    });
+  }
+
   if (claimAttempt(attemptDir, 'wrapper') === 'taken') {
     say(1, '[metawsm] this attempt was already claimed, nothing is started\n');
     return;
   }
-  let agent: ChildProcess | undefined;
   const startedAt = Date.now();
   const launch = takeLaunch(attemptDir);
   if (launch === null) {
@@ -55,19 +66,6 @@ function run(attemptDir: string): void {
     record(attemptDir, { exitCode: 126, signal: null, error }, startedAt);
     process.exit(126);
   }
-  // Ctrl-C and its like at the pane are for the agent, which is in the same foreground group.
-  for (const name of ['SIGINT', 'SIGQUIT', 'SIGTSTP', 'SIGUSR2', 'SIGPIPE'] as const)
-    process.on(name, () => {});
-  for (const name of ['SIGTERM', 'SIGHUP'] as const) {
-    process.on(name, () => {
-      const forward = () => {
-        if (agent?.exitCode === null && agent.signalCode === null) agent.kill(name);
-      };
-      if (launch.session === 'tmux') setTimeout(forward, FORWARD_AFTER_MS);
-      else forward();
-    });
-  }
-
   // A pane's output reaches the log by tmux; a descriptor of the log itself does not depend on any reader.
   const log = launch.session === 'process' ? openSync(launch.logFile, 'a', 0o600) : null;
   const finish = (end: End): never => {
@@ -109,7 +107,7 @@ function run(attemptDir: string): void {
   } catch (error) {
     // An agent that nobody knows of could be started a second time.
     child.removeAllListeners('exit');
-    child.kill('SIGKILL');
+    process.kill(log === null ? child.pid : -child.pid, 'SIGKILL');
     finish({
       exitCode: 126,
       signal: null,
@@ -154,13 +152,14 @@ function recordStart(attemptDir: string, pid: number, startedAt: number, launch:
   const mark = MARK.flatMap((name) =>
     launch.env[name] === undefined ? [] : [`${name}=${launch.env[name]}`],
   );
-  writeRecord(attemptDir, STARTED_FILE, { ...start, mark });
+  // Not flushed: every moment counts until it is there, and after a power cut the agent is gone anyway.
+  writeRecord(attemptDir, STARTED_FILE, { ...start, mark }, false);
 }
 
 function record(attemptDir: string, end: End, startedAt: number): void {
   const exit: ExitRecord = { ...end, startedAt, endedAt: Date.now() };
   try {
-    writeRecord(attemptDir, EXIT_FILE, exit);
+    writeRecord(attemptDir, EXIT_FILE, exit, true);
   } catch (error) {
     // Without a record the agent counts as dead, which is the best that can be said now.
     say(2, `[metawsm] the end of the agent could not be recorded: ${(error as Error).message}\n`);
@@ -175,11 +174,10 @@ function spawnProblem(error: unknown, launch: LaunchRecord): End {
   const end = (exitCode: number, text: string): End => ({ exitCode, signal: null, error: text });
   if (folder !== null) return end(126, `cannot start the agent in ${launch.cwd}: ${folder}`);
   if (code === 'ENOENT') {
-    const missing =
-      launch.argv[0]?.includes('/') && existsFrom(launch) ? 'its #! interpreter' : 'no such program';
+    const scriptOnly = launch.argv[0]?.includes('/') && existsFrom(launch);
     return end(
       127,
-      `cannot start ${program}: ${missing === 'no such program' ? missing : `${missing} is missing`}`,
+      `cannot start ${program}: ${scriptOnly ? 'its #! interpreter is missing' : 'no such program'}`,
     );
   }
   if (code === 'EACCES') return end(126, `cannot start ${program}: permission denied`);

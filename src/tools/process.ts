@@ -175,7 +175,7 @@ function treeCollector(root: ProcessIdentity, options: TerminateOptions): () => 
 }
 
 /** Signals a process if it is still the one with this start time. Being gone, or another's, is fine. */
-export function signal(identity: { pid: number; start: string }, name: NodeJS.Signals): void {
+function signal(identity: { pid: number; start: string }, name: NodeJS.Signals): void {
   if (!isPid(identity.pid) || processStart(identity.pid) !== identity.start) return;
   try {
     process.kill(identity.pid, name);

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { existsSync, readdirSync, readFileSync, readlinkSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { logFileOf, prepareAttempt, readAttempt, voidAttempt } from '../../src/sessions/attempt.js';
+import { logFileOf, prepareAttempt, readAttempt, readExit, voidAttempt } from '../../src/sessions/attempt.js';
 import { observeAttempt } from '../../src/sessions/observe.js';
 import { probe, processStart } from '../../src/tools/process.js';
 import { type Compiled, compileSessions, kinds, SessionRig, until } from './rig.js';
@@ -179,23 +179,27 @@ describe.each(kinds)('an agent in a %s session', (kind) => {
     starter.kill('SIGKILL');
     await once(starter, 'exit');
     await agent.log('up\n');
+    await until(() => readAttempt(agent.attemptDir).started);
     expect(await observeAttempt(agent.attemptDir)).toMatchObject({ wrapper: 'alive', process: 'alive' });
     writeFileSync(join(rig.root, 'go'), '');
     expect(await agent.exit()).toMatchObject({ exitCode: 0 });
     await agent.log('done\n');
   });
 
-  it('runs once, however many wrappers come', async () => {
+  it('runs once, however many wrappers come at once', async () => {
     const launch = rig.launch(['sh', '-c', 'echo ran >> runs']);
-    const agent = await rig.start(launch.argv);
-    const more = Array.from({ length: 4 }, () =>
-      spawnSync(process.execPath, [compiled.wrapper, launch.attemptDir], { encoding: 'utf8' }),
+    prepareAttempt(launch, kind);
+    const wrappers = Array.from({ length: 6 }, () =>
+      spawn(process.execPath, [compiled.wrapper, launch.attemptDir]),
     );
-    for (const wrapper of more) expect(wrapper).toMatchObject({ status: 0, stderr: '' });
-    expect(await agent.exit()).toMatchObject({ exitCode: 0 });
+    await Promise.all(wrappers.map((wrapper) => once(wrapper, 'exit')));
+    expect(wrappers.map((wrapper) => wrapper.exitCode)).toEqual([0, 0, 0, 0, 0, 0]);
+    expect(readExit(launch.attemptDir)).toMatchObject({ exitCode: 0 });
     expect(readFileSync(join(rig.root, 'runs'), 'utf8')).toBe('ran\n');
+    expect(readdirSync(launch.attemptDir).filter((name) => name.startsWith('.'))).toEqual([]);
     expect(() => prepareAttempt(launch, kind)).toThrow('it was started already');
     await expect(rig.driver.start(launch)).rejects.toThrow('attempt 1 of agent agent cannot be started');
+    expect(voidAttempt(launch.attemptDir)).toBe('already-claimed');
   });
 
   it('is ended with its grandchildren, also those in sessions of their own', async () => {

@@ -97,6 +97,7 @@ describe.skipIf(!hasTmux)('a tmux session', () => {
   it('that is closed leaves an agent alive that ignores it, and stop still finds it', async () => {
     const agent = await rig.start(['bash', '-c', `trap '' HUP; echo up; sleep 1000 & wait; wait`]);
     await agent.log('up\n');
+    await until(() => readAttempt(agent.attemptDir).started);
     await rig.driver.close(agent.ref);
     const view = await observeAttempt(agent.attemptDir);
     expect(view).toMatchObject({ wrapper: 'alive', process: 'alive' });
