@@ -4,9 +4,9 @@ import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { ToolFailure } from './failure.js';
 import { networkEnvironment, run } from './git.js';
-import { branchInfo, canonicalPath, gitDirOf, isThere } from './git-read.js';
+import { branchInfo, canonicalPath, isThere } from './git-read.js';
 import { keepLostHead, removeFolder } from './git-remove.js';
-import { holdsOnlyOurGitFile, worktreeState } from './git-worktree.js';
+import { holdsOnlyOurGitFile, isUnfinished, worktreeState } from './git-worktree.js';
 
 export interface AddWorktree {
   readonly source: string;
@@ -52,8 +52,7 @@ export async function addWorktree(wanted: AddWorktree): Promise<AddedWorktree> {
     throw refuse(`${path} is a worktree on ${on}, not on ${branch}; check out ${branch} there, or remove it`);
   }
   if (before.state === 'ready') {
-    const gitDir = await gitDirOf(path);
-    if (before.locked === 'initializing' || gitDir === null || !(await isThere(join(gitDir, 'index')))) {
+    if (isUnfinished(before)) {
       throw refuse(`${path} is a worktree that was never finished; git worktree remove -f -f ${path}`);
     }
     await initSubmodules(path, wanted);

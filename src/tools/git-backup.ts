@@ -192,9 +192,9 @@ export async function archiveNested(
 async function standAlone(original: string, copy: string, worktree: string): Promise<void> {
   const shared = await readFile(join(copy, 'commondir'), 'utf8').catch(() => null);
   if (shared === null) {
-    await run(worktree, ['config', '--file', join(copy, 'config'), '--unset-all', 'core.worktree'], {
-      okCodes: [0, 5],
-    });
+    // Not from within: git would follow the setting that is to go.
+    const args = ['config', '--file', join(copy, 'config'), '--unset-all', 'core.worktree'];
+    await run('/', args, { okCodes: [0, 5] });
     return;
   }
   // A linked worktree keeps sharing the objects of its repository; a ref there keeps its commits from being pruned.

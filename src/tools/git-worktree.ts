@@ -2,7 +2,7 @@
 import { lstat, readdir, readFile, realpath } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { look } from './git.js';
-import { canonicalPath, commonDirOf, gitDirOf, isThere } from './git-read.js';
+import { canonicalPath, commonDirOf, gitDirOf } from './git-read.js';
 
 /** A worktree as git has it registered. */
 export interface ListedWorktree {
@@ -122,19 +122,17 @@ export async function halfMadeWorktree(
   branch: string,
 ): Promise<HalfMade | null> {
   const state = await worktreeState(source, path, branch);
-  if (state.locked === 'initializing') return { reason: 'git had not finished making it' };
-  if (state.state === 'prunable') return { reason: 'git knows it, but the folder is not there' };
-  if (state.state === 'ready') {
-    const gitDir = await gitDirOf(path);
-    if (gitDir === null) return { reason: 'its .git file is missing' };
-    if (await isThere(join(gitDir, 'index.lock'))) return { reason: 'its checkout was interrupted' };
-    if (!(await isThere(join(gitDir, 'index')))) return { reason: 'it was never checked out' };
-    return null;
-  }
+  // git holds this lock from the first file to the last; an index.lock may as well be that of an agent at work.
+  if (isUnfinished(state)) return { reason: 'git had not finished making it' };
   if (state.state === 'foreign' && (await holdsOnlyOurGitFile(source, path))) {
     return { reason: 'only its .git file is there' };
   }
   return null;
+}
+
+/** git itself locks a worktree with this reason while it makes it. */
+export function isUnfinished(state: WorktreeState): boolean {
+  return state.locked === 'initializing';
 }
 
 /** The rest of a killed `git worktree add`: a folder with nothing but a `.git` file that names an entry of ours. */
