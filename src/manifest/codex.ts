@@ -1,5 +1,8 @@
 import type { Command } from './intent.js';
 
+/** Quotes in substitutions in quotes …: deeper is nobody's command, and would only exhaust the stack. */
+const MAX_DEPTH = 100;
+
 const FLAG = '--skip-git-repo-check';
 
 /**
@@ -30,7 +33,8 @@ function trustInText(command: string): string {
     if (program?.text !== 'codex' || verb?.text !== 'exec' || !program.isPlain || !verb.isPlain) continue;
     if (!beforeDashes(words.map((word) => word.text)).includes(FLAG)) inserts.push(verb.end);
   }
-  return inserts.reduceRight((text, at) => `${text.slice(0, at)} ${FLAG}${text.slice(at)}`, command);
+  const pieces = inserts.map((at, index) => `${command.slice(inserts[index - 1] ?? 0, at)} ${FLAG}`);
+  return pieces.join('') + command.slice(inserts.at(-1) ?? 0);
 }
 
 /** What follows `--` are words for the agent and no flags. */
@@ -107,32 +111,33 @@ function wordAt(text: string, start: number): Word {
 }
 
 /** Index after the closing quote; the end of the text when there is none. */
-function endOfQuote(text: string, start: number): number {
+function endOfQuote(text: string, start: number, depth = 0): number {
+  if (depth > MAX_DEPTH) return text.length;
   const quote = text[start];
   let index = start + 1;
   while (index < text.length) {
     if (text[index] === quote) return index + 1;
-    if (quote === '"' && text.startsWith('$(', index)) index = endOfSubstitution(text, index);
+    if (quote === '"' && text.startsWith('$(', index)) index = endOfSubstitution(text, index, depth + 1);
     else index += quote !== "'" && text[index] === '\\' ? 2 : 1;
   }
   return text.length;
 }
 
 /** Index after the `)` of a `$(…)`; the end of the text when there is none. */
-function endOfSubstitution(text: string, start: number): number {
-  let depth = 0;
+function endOfSubstitution(text: string, start: number, depth = 0): number {
+  let open = 0;
   let index = start + 1;
   while (index < text.length) {
     const char = text[index] ?? '';
     if (char === "'" || char === '"' || char === '`') {
-      index = endOfQuote(text, index);
+      index = endOfQuote(text, index, depth + 1);
       continue;
     }
     if (char === '\\') index += 1;
-    else if (char === '(') depth += 1;
+    else if (char === '(') open += 1;
     else if (char === ')') {
-      depth -= 1;
-      if (depth === 0) return index + 1;
+      open -= 1;
+      if (open === 0) return index + 1;
     }
     index += 1;
   }

@@ -1,10 +1,13 @@
 /**
- * The candidate that a mistyped word was most likely meant to be, or null when none is near: spelled alike but for
- * case, dashes and plurals, at most a third of its letters wrong, or a part of it (`criteria`, done_criteria).
+ * The candidate that a mistyped word was most likely meant to be, or null when none is near: the same but for case
+ * and dashes, an abbreviation (`cmd`), at most a third of its letters wrong, or a part of it (`criteria`).
  */
 export function nearest(word: string, candidates: readonly string[]): string | null {
   if (word.length === 0 || word.length > 64) return null;
   const wanted = plain(word);
+  const same = candidates.find((candidate) => plain(candidate) === wanted);
+  const long = candidates.find((candidate) => wanted.length >= 3 && isAbbreviation(wanted, plain(candidate)));
+  if (same !== undefined || long !== undefined) return same ?? long ?? null;
   let best: { candidate: string; distance: number } | null = null;
   for (const candidate of candidates) {
     const distance = editDistance(wanted, plain(candidate));
@@ -22,6 +25,13 @@ export function didYouMean(word: string, candidates: readonly string[]): string 
 
 function plain(word: string): string {
   return word.toLowerCase().replace(/[-_ ]/g, '');
+}
+
+/** Whether a word has the same first letter and no letters that the other lacks, in the same order. */
+function isAbbreviation(word: string, other: string): boolean {
+  let index = 0;
+  for (const letter of other) if (letter === word[index]) index += 1;
+  return index === word.length && word[0] === other[0];
 }
 
 /** Insertions, deletions, replacements and swaps of neighbours that turn one word into the other. */

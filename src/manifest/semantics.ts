@@ -64,6 +64,7 @@ function* repoSources({ repos, env, folder }: Context) {
   for (const { path, name, fields } of repos) {
     for (const key of ['path', 'url'] as const) {
       const text = fields[key];
+      if (key === 'url' && fields.path !== undefined) continue; // one too many is reported
       if (typeof text !== 'string' || text.trim() === '') continue;
       const place = [...path, key];
       const source = key === 'path' ? expandPath(text, env, folder) : expandUrl(text, env, folder);
@@ -71,7 +72,7 @@ function* repoSources({ repos, env, folder }: Context) {
         yield wrong(place, source.message, source.suggestion);
         continue;
       }
-      const identity = source.value.replace(/\/+$/, '').replace(/\.git$/, '');
+      const identity = withoutSlashes(source.value).replace(/\.git$/, '');
       const earlier = seen.get(identity);
       if (earlier !== undefined) {
         const message = `${label(place)} is the git repository of ${earlier} again`;
@@ -110,7 +111,14 @@ function* repoFiles({ repos }: Context) {
 }
 
 function plainGlob(glob: unknown): unknown {
-  return typeof glob === 'string' ? glob.replace(/^(\.\/)+|\/+$/g, '') : glob;
+  return typeof glob === 'string' ? withoutSlashes(glob.replace(/^(\.\/)+/, '')) : glob;
+}
+
+/** Without the slashes at its end. (As a pattern this would take quadratic time.) */
+function withoutSlashes(text: string): string {
+  let end = text.length;
+  while (text[end - 1] === '/') end -= 1;
+  return text.slice(0, end);
 }
 
 function* agentNames({ manifest, agents }: Context) {
@@ -166,7 +174,7 @@ function* branches({ manifest, repos }: Context) {
   const unknown = [...template.matchAll(/\{[^{}]*\}/g)]
     .map(([text]) => text)
     .filter((t) => !placeholders.includes(t));
-  for (const text of new Set(unknown)) {
+  for (const text of [...new Set(unknown)].slice(0, 20)) {
     const near = didYouMean(text, placeholders);
     const message = `${label(path)} has an unknown placeholder ${quote(text)}`;
     yield wrong(path, message, near ?? `the placeholders are ${inList(placeholders, 'and')}`);
@@ -328,7 +336,9 @@ function* durations({ manifest }: Context) {
 const WARNINGS: readonly ((manifest: Record<string, unknown>) => Iterable<Finding>)[] = [
   function* passwordInUrl(manifest) {
     for (const { path, fields } of reposOf(manifest)) {
-      if (typeof fields.url !== 'string' || !/^[a-z+]+:\/\/[^/@]*:[^/@]+@/i.test(fields.url)) continue;
+      const authority = typeof fields.url === 'string' ? (fields.url.split('/', 3)[2] ?? '') : '';
+      const user = authority.slice(0, Math.max(authority.lastIndexOf('@'), 0));
+      if (!user.includes(':')) continue;
       const place = [...path, 'url'];
       yield wrong(
         place,

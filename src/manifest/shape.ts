@@ -65,7 +65,7 @@ function inWords(
     }
     case 'anyOf':
       if (mistyped.has('/agent') || mistyped.has('/agents')) return null;
-      return at('neither agent nor agents is given', 'add agent: (agents: [] makes a workspace only)');
+      return at('neither agent nor agents is given', 'add the key agent (agents: [] makes a workspace only)');
     case 'not':
       return path.length === 0
         ? { ...at('both agent and agents are given', 'keep one of them'), path: ['agents'], at: 'key' }
@@ -75,6 +75,7 @@ function inWords(
             at: 'key',
           };
     case 'type':
+      if (error.instancePath === '/version') return null; // `const` says what it must be
       return wrongType([error.params.type].flat().map(String), path, value, name);
     case 'const':
       return path[0] === 'version'
@@ -131,7 +132,7 @@ function wrongType(allowed: readonly string[], path: Path, value: unknown, name:
     integer: 'a whole number',
   };
   const expected = inList(allowed.map((type) => words[type] ?? type));
-  const isQuoted = allowed.length === 1 && allowed[0] === 'integer' && /^\d+$/.test(String(value));
+  const isQuoted = allowed.length === 1 && allowed[0] === 'integer' && /^\d{1,15}$/.test(String(value));
   const suggestion = `write ${expected}${isQuoted ? ' without quotes' : ''}`;
   const message =
     value === null ? `${name} has no value` : `${name} is ${describe(value)} and not ${expected}`;

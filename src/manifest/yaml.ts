@@ -30,23 +30,19 @@ export interface ParsedManifest {
 export async function parseManifestText(text: string): Promise<ParsedManifest> {
   // Loaded here, so that commands that read no manifest do not pay for it.
   const yaml = await import('yaml');
-  const lines = new yaml.LineCounter();
   const excess = tooMuch(text, yaml);
   if (excess !== null) return unusable([excess]);
 
   const doc = yaml.parseDocument(text, {
-    lineCounter: lines,
     stringKeys: true,
     prettyErrors: false,
-    logLevel: 'silent',
+    // 'silent' would also keep it silent about further documents.
+    logLevel: 'error',
     // Without these, scalars stay the text that was written: no 007 → 7, no 1e3 → 1000, no yes/true riddles.
     customTags: (tags) =>
       tags.filter((tag) => typeof tag === 'string' || !/:(int|float|bool)$/.test(tag.tag)),
   });
-  const placeAt = (offset: number) => {
-    const { line, col } = lines.linePos(offset);
-    return { line: Math.max(line, 1), column: Math.max(col, 1) };
-  };
+  const placeAt = placesIn(text);
   const problems = [...doc.errors, ...doc.warnings].map((error) => ({
     ...placeAt(error.pos[0]),
     ...syntaxProblem(error, text),
@@ -70,6 +66,22 @@ export async function parseManifestText(text: string): Promise<ParsedManifest> {
     findings: reader.findings,
     value: reader.isHopeless ? undefined : value,
     locate: (path, at) => placeAt(offsetOf(path, at, reader.places)),
+  };
+}
+
+/** Line and column, from 1, of an offset. (The parser's own counter misses some lines after an error.) */
+function placesIn(text: string): (offset: number) => { line: number; column: number } {
+  const starts = [0];
+  for (let at = text.indexOf('\n'); at >= 0; at = text.indexOf('\n', at + 1)) starts.push(at + 1);
+  return (offset) => {
+    let low = 0;
+    let high = starts.length;
+    while (high - low > 1) {
+      const middle = (low + high) >>> 1;
+      if ((starts[middle] ?? 0) <= offset) low = middle;
+      else high = middle;
+    }
+    return { line: low + 1, column: offset - (starts[low] ?? 0) + 1 };
   };
 }
 
