@@ -4,7 +4,7 @@
 /**
  * The ticket that the run works on: its id, or a map with the id and more.
  */
-export type Ticket =
+type Ticket =
   | string
   | {
       /**
@@ -20,7 +20,7 @@ export type Ticket =
        */
       topics: Line[];
     };
-export type Line = string;
+type Line = string;
 export type Repo =
   | string
   | {
@@ -56,7 +56,7 @@ export type Repo =
 /**
  * @minItems 1
  */
-export type Command = string | string[];
+type Command = string | string[];
 export type Criterion =
   | string
   | {
@@ -75,13 +75,13 @@ export type Criterion =
  *
  * @minItems 1
  */
-export type Command1 = string | string[];
+type Command1 = string | string[];
 /**
  * What to start. A string runs under `bash -c` (`sh` where there is no bash), a list is the program and its arguments. `codex exec` gets `--skip-git-repo-check` where it lacks it.
  *
  * @minItems 1
  */
-export type Command2 = string | string[];
+type Command2 = string | string[];
 
 /**
  * A run manifest: what an operator wants done for one ticket.
@@ -240,7 +240,7 @@ export interface Agent {
    */
   complete_on: 'signal' | 'exit';
 }
-export interface Agent1 {
+interface Agent1 {
   /**
    * The agent's name: lower-case letters, digits and dashes. Without it, in `agent` only: `agent`.
    */

@@ -256,7 +256,7 @@ describe('a file that cannot be read', () => {
   test('is a folder, a FIFO, a device or a circle of links', async () => {
     await mkdir(join(folder, 'd.yaml'));
     expect(await said('d.yaml')).toEqual(['d.yaml:1:1: is a folder; name a manifest file']);
-    execFileSync('mkfifo', [join(folder, 'fifo.yaml')]);
+    execFileSync('sh', ['-c', 'mkfifo fifo.yaml'], { cwd: folder });
     expect(await said('fifo.yaml')).toEqual(['fifo.yaml:1:1: is not a regular file; name a manifest file']);
     expect(await said('/dev/zero')).toEqual(['/dev/zero:1:1: is not a regular file; name a manifest file']);
     await symlink('loop.yaml', join(folder, 'loop.yaml'));
