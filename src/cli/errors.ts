@@ -44,6 +44,16 @@ export class CommandError extends Error {
   }
 }
 
+/** What a command finds wrong with its own arguments: exit code 64. `message` is one sentence without a full stop. */
+export function wrongUsage(command: string, message: string): CommandError {
+  return new CommandError({
+    exitCode: EXIT.usage,
+    code: 'usage',
+    message: `${command}: ${message}`,
+    hint: `more: metawsm ${command} --help`,
+  });
+}
+
 export type InterruptSignal = 'SIGINT' | 'SIGTERM';
 
 /** The reason that `CommandContext.signal` is aborted with. */
