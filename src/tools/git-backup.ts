@@ -4,7 +4,17 @@ import { basename, dirname, join, resolve } from 'node:path';
 import { ToolFailure } from './failure.js';
 import { run } from './git.js';
 import { commitOf, gitDirOf, isThere } from './git-read.js';
-import { clearFlags, flaggedFiles, isOwn, isStillPlaced, type Placed, withIndexCopy } from './git-status.js';
+import {
+  clearFlags,
+  flaggedFiles,
+  isOwn,
+  isStillPlaced,
+  type Placed,
+  submodules,
+  unpushedCommits,
+  withIndexCopy,
+  worktreeStatus,
+} from './git-status.js';
 
 /** Filters and line endings as configured, but no warning about them stops a backup. */
 const KEEP_GOING = [
@@ -154,21 +164,33 @@ export async function commitIdentity(cwd: string): Promise<Readonly<Record<strin
 }
 
 /**
- * Copies a repository that lies inside a worktree (an untracked one, or a submodule) to a new folder, with its
- * history, so that it stands there on its own. The folder appears whole or not at all.
- * @throws {ToolFailure} where there is nothing to copy, or something is at the destination.
+ * The repositories inside a worktree that a backup commit cannot hold: untracked ones, and submodules with changes
+ * or with commits that none of their remotes has. Paths relative to the worktree.
  */
-export async function archiveNested(
-  worktree: string,
-  nestedPath: string,
-  destination: string,
-): Promise<void> {
+export async function repositoriesInside(path: string): Promise<readonly string[]> {
+  const found = [...(await worktreeStatus(path)).nested];
+  for (const name of await submodules(path)) {
+    const inside = join(path, name);
+    const { dirtyFiles } = await worktreeStatus(inside);
+    if (dirtyFiles.length > 0 || (await unpushedCommits(inside)) > 0) found.push(name);
+  }
+  return found;
+}
+
+/**
+ * Copies a repository that lies inside a worktree (an untracked one, or a submodule) into `folder`, with its
+ * history, so that it stands there on its own. It appears whole or not at all, never over another one; gives its
+ * path.
+ * @throws {ToolFailure} where there is nothing to copy.
+ */
+export async function archiveNested(worktree: string, nestedPath: string, folder: string): Promise<string> {
   const from = join(worktree, nestedPath);
-  const fail = (summary: string) =>
-    new ToolFailure('archive', [nestedPath, destination], worktree, null, '', { summary });
   const gitDir = await gitDirOf(from);
-  if (gitDir === null) throw fail(`${from} is no repository`);
-  if (await isThere(destination)) throw fail(`${destination} exists already`);
+  if (gitDir === null) {
+    const summary = `${from} is no repository`;
+    throw new ToolFailure('archive', [nestedPath, folder], worktree, null, '', { summary });
+  }
+  const destination = await freeName(join(folder, nestedPath.replaceAll('/', '__')));
   await mkdir(dirname(destination), { recursive: true });
   const temporary = join(dirname(destination), `.${basename(destination)}.archiving`);
   await rm(temporary, { recursive: true, force: true });
@@ -182,9 +204,18 @@ export async function archiveNested(
       await standAlone(await realpath(gitDir), dotGit, temporary);
     }
     await rename(temporary, destination);
+    return destination;
   } catch (error) {
     await rm(temporary, { recursive: true, force: true });
     throw error;
+  }
+}
+
+/** The path, or the first of `-2`, `-3` … at which nothing is. */
+async function freeName(path: string): Promise<string> {
+  for (let number = 1; ; number += 1) {
+    const candidate = number === 1 ? path : `${path}-${number}`;
+    if (!(await isThere(candidate))) return candidate;
   }
 }
 

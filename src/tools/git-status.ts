@@ -273,15 +273,18 @@ export async function withIndexCopy<T>(
 async function submoduleWork(path: string): Promise<readonly string[]> {
   const sentences: string[] = [];
   for (const name of await submodules(path)) {
-    const inside = join(path, name);
-    const refs = ['HEAD', '--branches', '--tags', '--glob=refs/stash', '--not', '--remotes'];
-    const { exitCode, stdout } = await run(inside, ['rev-list', '--count', ...refs], { okCodes: [0, 128] });
-    const count = exitCode === 0 ? Number(stdout.trim()) : 0;
-    if (count > 0) {
-      sentences.push(`${count} ${count === 1 ? 'commit' : 'commits'} in the submodule ${shown(name)} only`);
-    }
+    const count = await unpushedCommits(join(path, name));
+    if (count === 0) continue;
+    sentences.push(`${count} ${count === 1 ? 'commit' : 'commits'} in the submodule ${shown(name)} only`);
   }
   return sentences;
+}
+
+/** How many commits of a repository, stashed ones too, no remote of it has. */
+export async function unpushedCommits(repo: string): Promise<number> {
+  const refs = ['HEAD', '--branches', '--tags', '--glob=refs/stash', '--not', '--remotes'];
+  const { exitCode, stdout } = await run(repo, ['rev-list', '--count', ...refs], { okCodes: [0, 128] });
+  return exitCode === 0 ? Number(stdout.trim()) : 0;
 }
 
 /** Paths of the checked out submodules, all levels. */

@@ -13,7 +13,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { archiveNested, backupWorktree } from '../../src/tools/git-backup.js';
+import { archiveNested, backupWorktree, repositoriesInside } from '../../src/tools/git-backup.js';
 import { removeWorktree } from '../../src/tools/git-remove.js';
 import { commit, newRepo, sh, temporaryFolder, write } from './git-rig.js';
 
@@ -180,23 +180,27 @@ describe('archiveNested', () => {
     const { folder, path } = setting();
     const inner = newRepo(join(path, 'deep', 'inner'));
     write(inner, 'untracked', 'x');
-    const destination = join(folder, 'state', 'archive', 'inner');
-    await archiveNested(path, 'deep/inner', destination);
-    expect(sh(destination, 'log', '--format=%s')).toBe('change a.txt');
-    expect(sh(destination, 'status', '--porcelain')).toBe('?? untracked');
-    await expect(archiveNested(path, 'deep/inner', destination)).rejects.toThrow(/exists already/);
-    await expect(archiveNested(path, 'deep', join(folder, 'x'))).rejects.toThrow(/no repository/);
+    const archive = join(folder, 'state', 'archive');
+    expect(await repositoriesInside(path)).toEqual(['deep/inner']);
+    const kept = await archiveNested(path, 'deep/inner', archive);
+    expect(kept).toBe(join(archive, 'deep__inner'));
+    expect(sh(kept, 'log', '--format=%s')).toBe('change a.txt');
+    expect(sh(kept, 'status', '--porcelain')).toBe('?? untracked');
+    expect(await archiveNested(path, 'deep/inner', archive)).toBe(`${kept}-2`);
+    await expect(archiveNested(path, 'deep', archive)).rejects.toThrow(/no repository/);
+    expect(readdirSync(archive).sort()).toEqual(['deep__inner', 'deep__inner-2']);
   });
 
   test('a submodule and a linked worktree stand on their own afterwards', async () => {
     const { folder, source, path } = setting();
     const library = newRepo(join(folder, 'library'));
     sh(path, 'submodule', '--quiet', 'add', library, 'lib');
+    expect(await repositoriesInside(path)).toEqual([]);
     const done = commit(join(path, 'lib'), 'b.txt', 'x\n');
     sh(path, 'worktree', 'add', '-q', '--detach', 'linked');
     const linked = commit(join(path, 'linked'), 'c.txt', 'x\n');
-    await archiveNested(path, 'lib', join(folder, 'a', 'lib'));
-    await archiveNested(path, 'linked', join(folder, 'a', 'linked'));
+    expect(await repositoriesInside(path)).toEqual(['linked', 'lib']);
+    for (const name of ['lib', 'linked']) await archiveNested(path, name, join(folder, 'a'));
     sh(path, 'commit', '-qm', 'x', '--allow-empty');
     await removeWorktree({ source, path, force: true });
     sh(source, 'worktree', 'prune', '--expire=now');
