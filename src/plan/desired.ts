@@ -190,10 +190,10 @@ function worktreeStep(
   warnings: Warning[],
 ): DraftStep {
   const { name, source, path, branch, baseBranch } = repo;
+  // The ref is recorded last: without it the worktree was never whole, and its base may still be chosen.
   const known =
-    repo.baseCommit === null
-      ? null
-      : { from: 'local' as const, ref: repo.baseRef ?? repo.baseCommit, commit: repo.baseCommit };
+    repo.baseRef === null ? null : { from: 'local' as const, ref: repo.baseRef, commit: repo.baseCommit };
+  const own = seen.branchCommit !== null && (known !== null || seen.branchCommit === repo.baseCommit);
   const step: Step = {
     kind: 'worktree.create',
     repo: name,
@@ -202,7 +202,7 @@ function worktreeStep(
     branch,
     baseBranch,
     base: known ?? seen.base,
-    existing: known !== null && seen.branchCommit !== null,
+    existing: own,
   };
   const row = rowOf(input, step);
   const done = row?.state === 'done';

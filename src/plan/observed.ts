@@ -95,7 +95,6 @@ export interface ObservedAgent {
   readonly process: Liveness | null;
   readonly started: StartRecord | null;
   readonly exit: ExitRecord | null;
-  readonly session: 'open' | 'gone' | 'unknown';
   /** The machine was started anew since the attempt began. */
   readonly rebooted: boolean;
   readonly lastOutputAt: number | null;

@@ -1,7 +1,7 @@
 /** The plans of stop and cleanup: the same machine, other steps. Pure. */
 import { type DraftStep, finish } from './identity.js';
 import type { Observed } from './observed.js';
-import type { AgentOutcome, Outcome } from './outcome.js';
+import type { Outcome } from './outcome.js';
 import type { Plan } from './plan.js';
 import type { RecordedAgent, RecordedRun } from './recorded.js';
 import type { Refusal } from './steps.js';
@@ -20,7 +20,7 @@ export function compileStop(input: OperateInput, agents: readonly string[] | nul
   if (recorded.state === 'closing' || recorded.state === 'closed') refused.push(endedRefusal(recorded));
   const drafts = activeAgents(recorded)
     .filter((agent) => agents === null || agents.includes(agent.name))
-    .map((agent) => stopStep(agent, outcome, 'stopped by the operator'));
+    .map((agent) => stopStep(agent, outcome, 'stopped by the operator', false));
   return operatePlan('stop', input, drafts, refused);
 }
 
@@ -36,7 +36,9 @@ export function compileCleanup(input: OperateInput, options: CleanupOptions): Pl
   const { recorded, observed, outcome } = input;
   const refused: Refusal[] = [];
   if (recorded.state === 'closing') refused.push(endedRefusal(recorded));
-  const drafts: DraftStep[] = activeAgents(recorded).map((agent) => stopStep(agent, outcome, 'cleanup'));
+  const drafts: DraftStep[] = activeAgents(recorded).map((agent) =>
+    stopStep(agent, outcome, 'cleanup', true),
+  );
   if (options.keepWorkspaces) return operatePlan('cleanup', input, drafts, refused);
 
   for (const repo of recorded.repos) {
@@ -88,19 +90,16 @@ function activeAgents(run: RecordedRun): readonly RecordedAgent[] {
   return run.agents.filter((agent) => !agent.removed);
 }
 
-function stopStep(agent: RecordedAgent, outcome: Outcome, why: string): DraftStep {
+function stopStep(agent: RecordedAgent, outcome: Outcome, why: string, closeSession: boolean): DraftStep {
   const seen = outcome.agents.find((a) => a.name === agent.name);
+  const live = seen?.live === true || seen?.verdict === 'starting';
+  // A session that was kept for reading ends with its workspace, not before.
+  const session = closeSession && agent.attempt > 0;
   return {
     step: { kind: 'agent.stop', agent: agent.name, sessionName: agent.sessionName },
-    action: mayStillRun(seen, agent) ? 'delete' : 'none',
-    reason: seen?.live ? why : 'its session is closed',
+    action: live || session ? 'delete' : 'none',
+    reason: live ? why : session ? 'its session is closed' : 'it does not run',
   };
-}
-
-/** Anything that a stop has to end: a live process, a start under way, or a session kept for reading. */
-function mayStillRun(seen: AgentOutcome | undefined, agent: RecordedAgent): boolean {
-  if (seen === undefined || agent.attempt === 0) return false;
-  return seen.live || seen.verdict !== 'stopped';
 }
 
 function endedRefusal(run: RecordedRun): Refusal {

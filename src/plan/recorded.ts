@@ -43,7 +43,7 @@ export interface RecordedRepo {
   readonly path: string;
   readonly branch: string;
   readonly baseBranch: string;
-  /** The ref that the base commit was read from, such as `refs/remotes/origin/main`; null until created. */
+  /** The ref that the base commit was read from, such as `refs/remotes/origin/main`; null until the worktree was once whole. */
   readonly baseRef: string | null;
   readonly baseCommit: string | null;
   /** Files and links that metawsm itself put into the worktree: path relative to it → content hash or link target. */

@@ -1,0 +1,198 @@
+/** What the commands share: which state folder, which run, who is told. */
+import { relative, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { World } from '../execute/world.js';
+import { type Next, nextFor } from '../plan/next.js';
+import type { Outcome } from '../plan/outcome.js';
+import type { RecordedRun } from '../plan/recorded.js';
+import type { NextCommand, Reporter } from '../report/events.js';
+import { jsonReporter } from '../report/json.js';
+import { humanReporter, tee } from '../report/stream.js';
+import { insideWorkspace, resolveStateFolder } from '../state/folder.js';
+import { isManifestPath } from '../state/lookup.js';
+import { Store, type StoreOptions } from '../state/store.js';
+import { probe, selfIdentity } from '../tools/process.js';
+import type { CommandContext } from './context.js';
+import { CommandError } from './errors.js';
+import { EXIT } from './exit-codes.js';
+import { type CommandOptions, type Selector, selectorOf } from './options.js';
+
+/** The state folder for a command. `manifest`: a manifest that was named, as typed. */
+export async function stateFolderOf(
+  ctx: CommandContext,
+  manifest: string | null,
+): Promise<{ readonly path: string; readonly exists: boolean }> {
+  return resolveStateFolder({
+    flag: ctx.globals.state,
+    env: ctx.env,
+    cwd: ctx.cwd,
+    manifestPath: manifest === null ? null : resolve(ctx.cwd, manifest),
+  });
+}
+
+/** Options of every store this process opens. */
+export function storeOptions(ctx: CommandContext): StoreOptions {
+  const [command = ''] = ctx.argv;
+  return { version: ctx.version, owner: { ...selfIdentity(), command }, probe, now: ctx.now };
+}
+
+/** Operators steer a run from outside: a command typed inside a workspace is most likely an agent's mistake. */
+export async function refuseInsideWorkspace(ctx: CommandContext): Promise<void> {
+  const workspace = await insideWorkspace(ctx.cwd);
+  if (workspace === null) return;
+  throw new CommandError({
+    exitCode: EXIT.refused,
+    code: 'inside_workspace',
+    message: `this folder is inside the workspace ${workspace}, where only signal, status, logs, validate and schema run`,
+    hint: 'agents speak through metawsm signal; operators run this from outside the workspace',
+  });
+}
+
+/** Where events go: JSON lines, or words for a person. */
+export function reporterOf(ctx: CommandContext, also: Reporter | null = null): Reporter {
+  const main = ctx.json
+    ? jsonReporter({ write: ctx.stdout, now: ctx.now })
+    : humanReporter({
+        stdout: ctx.stdout,
+        stderr: ctx.stderr,
+        quiet: ctx.quiet,
+        verbose: ctx.verbose,
+        color: ctx.color,
+        colorStderr: ctx.colorStderr,
+      });
+  return also === null ? main : tee(main, also);
+}
+
+/** The world that steps are executed in. The caller closes its store. */
+export function worldOf(ctx: CommandContext, store: Store, stateFolder: string, reporter: Reporter): World {
+  return {
+    store,
+    stateFolder,
+    env: { ...ctx.env },
+    now: ctx.now,
+    reporter,
+    signal: ctx.signal,
+    self: { node: process.execPath, main: fileURLToPath(new URL('../main.js', import.meta.url)) },
+  };
+}
+
+/** The run that a command line names, with its store open. The caller closes the store. */
+export interface Selected {
+  readonly store: Store;
+  readonly stateFolder: string;
+  readonly run: RecordedRun;
+}
+
+/**
+ * Find the run of `<sel>`, `--run-id` or `--ticket`. Throws `CommandError` (64) when there is none, with what
+ * there is. A manifest that cannot be read is no error here: the record counts.
+ */
+export async function selectRun(
+  ctx: CommandContext,
+  positionals: readonly string[],
+  options: CommandOptions,
+): Promise<Selected> {
+  const selector = selectorOf(positionals, options);
+  if (selector === null) {
+    throw new CommandError({
+      exitCode: EXIT.usage,
+      code: 'usage',
+      message: 'no run is named',
+      hint: 'name a manifest, a run id or a ticket id; metawsm runs lists them',
+    });
+  }
+  const manifest = selector.kind === 'any' && isManifestPath(selector.text) ? selector.text : null;
+  const folder = await stateFolderOf(ctx, manifest);
+  const store = await Store.open(folder.path, storeOptions(ctx));
+  if (store === null) throw unknownRun(selector, [], folder.path);
+  try {
+    const run = await findRun(ctx, store, selector, manifest);
+    if (run.kind === 'unknown') throw unknownRun(selector, run.known, folder.path);
+    return { store, stateFolder: folder.path, run: run.run };
+  } catch (error) {
+    await store.close();
+    throw error;
+  }
+}
+
+async function findRun(ctx: CommandContext, store: Store, selector: Selector, manifest: string | null) {
+  const typed =
+    selector.kind === 'any'
+      ? selector.text
+      : selector.kind === 'run'
+        ? { runId: selector.id }
+        : { ticket: selector.id };
+  const found = await store.resolveSelector(typed, ctx.cwd);
+  if (found.kind === 'run' || manifest === null) return found;
+  // A manifest that was moved since: its run is the one of its ticket, if it can be read.
+  const { loadManifest } = await import('../manifest/load.js');
+  const loaded = await loadManifest(manifest, ctx.env, ctx.cwd);
+  if (!loaded.ok) return found;
+  const { existsSync } = await import('node:fs');
+  const moved = await store.resolveManifestRun(
+    loaded.intent.manifestPath,
+    loaded.intent.ticket.id,
+    existsSync,
+  );
+  return moved.kind === 'run' ? { kind: 'run' as const, run: moved.run } : found;
+}
+
+function unknownRun(selector: Selector, known: readonly RecordedRun[], stateFolder: string): CommandError {
+  const typed = selector.kind === 'any' ? selector.text : selector.id;
+  const what = selector.kind === 'run' ? 'run id' : selector.kind === 'ticket' ? 'ticket' : 'run';
+  const list = known
+    .map((run) => `  ${run.id}  ${run.ticketId}  ${run.state}  ${run.manifestPath}`)
+    .join('\n');
+  return new CommandError({
+    exitCode: EXIT.usage,
+    code: 'unknown_run',
+    message: `there is no ${what} "${typed}" in ${stateFolder}`,
+    hint:
+      known.length === 0
+        ? 'there are no runs here yet; metawsm apply <manifest> makes one'
+        : `there are:\n${list}`,
+  });
+}
+
+/** A path as a person would type it here: relative where that is shorter. */
+export function typedPath(ctx: CommandContext, path: string): string {
+  const near = relative(ctx.cwd, path);
+  return near !== '' && near.length < path.length ? near : path;
+}
+
+/** The next command to type, complete: with the state folder where that was given by hand. */
+export function nextCommand(
+  ctx: CommandContext,
+  run: RecordedRun,
+  outcome: Outcome | null,
+): NextCommand | null {
+  const next: Next | null = nextFor(run, outcome, typedPath(ctx, run.intent.manifestPath));
+  if (next === null) return null;
+  const state =
+    ctx.globals.state === null || next.argv[0] !== 'metawsm' ? [] : ['--state', ctx.globals.state];
+  const argv = [...next.argv, ...state];
+  return { argv, text: argv.map(shellWord).join(' '), why: next.why };
+}
+
+function shellWord(word: string): string {
+  return /^[A-Za-z0-9_@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
+}
+
+/** A broken manifest is a warning for commands that work on the recorded run. */
+export async function warnOfBrokenManifest(
+  ctx: CommandContext,
+  run: RecordedRun,
+  reporter: Reporter,
+): Promise<void> {
+  const { loadManifest } = await import('../manifest/load.js');
+  const loaded = await loadManifest(run.intent.manifestPath, ctx.env, ctx.cwd);
+  if (loaded.ok) return;
+  const [first] = loaded.problems;
+  reporter.emit({
+    type: 'warning',
+    runId: run.id,
+    code: 'manifest_broken',
+    message: `the manifest cannot be used as it is now (${first?.message ?? 'invalid'}); the recorded run counts`,
+    file: run.intent.manifestPath,
+  });
+}

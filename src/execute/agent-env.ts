@@ -1,0 +1,77 @@
+/** The environment of an agent: the caller's, then the manifest's, then metawsm's own. */
+import { chmod, mkdir } from 'node:fs/promises';
+import { delimiter, join } from 'node:path';
+import { expandEnvValue } from '../manifest/expand.js';
+import type { RecordedAgent, RecordedRun } from '../plan/recorded.js';
+import { readRegular, writeAtomic } from '../tools/files.js';
+import { shimFolder } from './paths.js';
+import { manifestFolder, StepFailed, type World } from './world.js';
+
+/**
+ * Everything an attempt of an agent finds in its environment. Throws `StepFailed` where a `${NAME}` of the
+ * manifest is not set here and now.
+ */
+export function agentEnv(
+  world: Pick<World, 'env' | 'stateFolder'>,
+  run: RecordedRun,
+  agent: RecordedAgent,
+  declared: Readonly<Record<string, string>>,
+  attempt: number,
+): Record<string, string> {
+  const env: Record<string, string> = {};
+  for (const [name, value] of Object.entries(world.env)) if (value !== undefined) env[name] = value;
+  for (const [name, text] of Object.entries(declared)) {
+    const expanded = expandEnvValue(text, world.env);
+    if (!expanded.ok) {
+      throw new StepFailed(`env ${name} of agent ${agent.name}: ${expanded.message}`, expanded.suggestion);
+    }
+    env[name] = expanded.value;
+  }
+  const own: Record<string, string> = {
+    METAWSM_RUN_ID: run.id,
+    METAWSM_TICKET: run.ticketId,
+    METAWSM_AGENT: agent.name,
+    METAWSM_ATTEMPT: String(attempt),
+    METAWSM_WORKSPACE: run.workspace,
+    METAWSM_SENTINEL_DIR: agent.sentinelDir,
+    METAWSM_BRIEF: join(agent.sentinelDir, 'brief.md'),
+    METAWSM_MANIFEST_DIR: manifestFolder(run),
+    METAWSM_STATE_DIR: world.stateFolder,
+    PWD: agent.cwd,
+    PATH: [shimFolder(world.stateFolder), env.PATH ?? ''].filter((part) => part !== '').join(delimiter),
+  };
+  return { ...env, ...own };
+}
+
+/** Values that came from `${NAME}` and are long enough to be secrets: masked in what metawsm prints of logs. */
+export function secretsOf(env: NodeJS.ProcessEnv, run: RecordedRun): readonly string[] {
+  return run.intent.agents
+    .flatMap((agent) => Object.values(agent.env))
+    .map((text) => expandEnvValue(text, env))
+    .flatMap((expanded) =>
+      expanded.ok && expanded.fromEnv && expanded.value.length >= 8 ? [expanded.value] : [],
+    );
+}
+
+/** A text with every secret replaced. */
+export function masked(text: string, secrets: readonly string[]): string {
+  let out = text;
+  for (const secret of secrets) out = out.replaceAll(secret, '***');
+  return out;
+}
+
+/** Put a `metawsm` into the state folder that calls this very program, whatever is installed otherwise. */
+export async function writeShim(world: Pick<World, 'stateFolder' | 'self'>): Promise<void> {
+  const folder = shimFolder(world.stateFolder);
+  const file = join(folder, 'metawsm');
+  const text = `#!/bin/sh\nexec ${quote(world.self.node)} ${quote(world.self.main)} "$@"\n`;
+  const there = await readRegular(file, 65_536);
+  if (there.kind === 'file' && there.bytes.toString('utf8') === text) return;
+  await mkdir(folder, { recursive: true, mode: 0o700 });
+  await writeAtomic(file, text, { mode: 0o755 });
+  await chmod(file, 0o755);
+}
+
+function quote(path: string): string {
+  return `'${path.replaceAll("'", `'\\''`)}'`;
+}

@@ -1,0 +1,325 @@
+/** observe → plan → execute → record: what apply, resume and restart have in common. */
+import { access } from 'node:fs/promises';
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Intent } from '../manifest/intent.js';
+import { missingSteps, type Plan, type Request } from '../plan/plan.js';
+import type { RecordedRun } from '../plan/recorded.js';
+import type { PlannedStep, Refusal } from '../plan/steps.js';
+import type { Lock } from '../state/locks.js';
+import { lookAt, recordLook, type Warner } from './look.js';
+import { isFinished, newIdentity, type Prepared, prepare } from './prepare.js';
+import { type Failure, type Rendering, runPlan } from './tasks.js';
+import { StepFailed, StepRefused, type World } from './world.js';
+
+export interface ConvergeOptions {
+  readonly offline: boolean;
+  readonly concurrency: number | null;
+  readonly rendering: Rendering;
+  readonly lockTimeoutMs: number;
+  readonly warner: Warner;
+  /** Asked before steps that need an operator's word. */
+  readonly confirm: (plan: Plan, steps: readonly PlannedStep[]) => Promise<boolean>;
+  /** Told what is about to be executed. */
+  readonly announce: (plan: Plan) => void;
+}
+
+export type Converged =
+  /** Everything the manifest asks for is there: nothing was executed. */
+  | { readonly kind: 'nothing'; readonly run: RecordedRun }
+  | { readonly kind: 'done'; readonly run: RecordedRun }
+  | {
+      readonly kind: 'failed';
+      readonly run: RecordedRun;
+      readonly failure: Failure;
+      readonly refused: boolean;
+    }
+  | {
+      readonly kind: 'refused';
+      readonly run: RecordedRun | null;
+      readonly refusals: readonly Refusal[];
+      readonly plan: Plan | null;
+    }
+  | { readonly kind: 'impossible'; readonly run: RecordedRun | null; readonly plan: Plan };
+
+/** Make a manifest so: create its run or continue it. `newRun`: a new one in any case. */
+export async function applyIntent(
+  intent: Intent,
+  world: World,
+  options: ConvergeOptions & {
+    readonly newRun: boolean;
+    readonly confirmNewRun: (run: RecordedRun) => Promise<boolean>;
+  },
+): Promise<Converged> {
+  let beside = false;
+  for (;;) {
+    world.signal.throwIfAborted();
+    const found = await world.store.resolveManifestRun(intent.manifestPath, intent.ticket.id, exists);
+    const holder = found.kind === 'none' ? null : found.run;
+    const conflict = found.kind === 'conflict' ? found.run : found.kind === 'run' ? found.conflict : null;
+    if (conflict !== null && !options.newRun) return refuseConflict(intent, conflict);
+    if (options.newRun && holder !== null && holder.state !== 'closed' && !beside) {
+      if (!(await options.confirmNewRun(holder))) {
+        return {
+          kind: 'refused',
+          run: holder,
+          plan: null,
+          refusals: [
+            {
+              code: 'needs_yes',
+              message: `run ${holder.id} of ${intent.ticket.id} is not closed (${holder.state}), and --new-run would start another beside it`,
+              wayOut: 'say --yes as well, or end the first with metawsm cleanup',
+            },
+          ],
+        };
+      }
+      beside = true;
+    }
+    const continued = options.newRun || holder === null || startsAnew(holder, intent) ? null : holder;
+    if (continued !== null && isFinished(continued, intent)) return { kind: 'nothing', run: continued };
+    const result = await converge(intent, continued, { kind: 'apply' }, world, options, options.newRun);
+    if (result !== 'again') return result;
+  }
+}
+
+/** A closed run is continued by nothing; only a delivered one that still says the same needs no other. */
+function startsAnew(run: RecordedRun, intent: Intent): boolean {
+  return run.state === 'closed' && !isFinished(run, intent);
+}
+
+function refuseConflict(intent: Intent, run: RecordedRun): Converged {
+  return {
+    kind: 'refused',
+    run,
+    plan: null,
+    refusals: [
+      {
+        code: 'ticket_taken',
+        message: `ticket ${intent.ticket.id} has the open run ${run.id} of the manifest ${run.manifestPath}; this manifest is ${intent.manifestPath}`,
+        wayOut: `apply that manifest, end its run with metawsm cleanup --run-id ${run.id}, or say --new-run`,
+      },
+    ],
+  };
+}
+
+async function exists(path: string): Promise<boolean> {
+  return access(path).then(
+    () => true,
+    () => false,
+  );
+}
+
+/** Meet a request for a recorded run (`resume`, `restart`), with the intent as it was last applied. */
+export async function convergeRun(
+  runId: string,
+  request: Request,
+  world: World,
+  options: ConvergeOptions,
+): Promise<Converged> {
+  for (;;) {
+    world.signal.throwIfAborted();
+    const run = await world.store.loadRun(runId);
+    const result = await converge(run.intent, run, request, world, options, false);
+    if (result !== 'again') return result;
+  }
+}
+
+/**
+ * One pass under the run's lock. `again`: the ground moved (another process created the run, or a start has to
+ * wait for its backoff): look anew.
+ */
+async function converge(
+  intent: Intent,
+  known: RecordedRun | null,
+  request: Request,
+  world: World,
+  options: ConvergeOptions,
+  beside: boolean,
+): Promise<Converged | 'again'> {
+  const { store } = world;
+  let lock: Lock | null = null;
+  try {
+    let recorded: RecordedRun | null = null;
+    if (known !== null) {
+      lock = await store.acquireLock(`run:${known.id}`, {
+        timeoutMs: options.lockTimeoutMs,
+        signal: world.signal,
+      });
+      recorded = await store.loadRun(known.id);
+    }
+    const prepared = await prepare(intent, recorded, request, {
+      stateFolder: world.stateFolder,
+      env: world.env,
+      now: world.now,
+      offline: options.offline,
+      signal: world.signal,
+      identity: newIdentity(world.now()),
+    });
+    const { plan } = prepared;
+    if (prepared.looked !== null) {
+      options.warner.tell(prepared.looked.recorded.id, plan.warnings);
+      recorded = await recordLook(store, world.reporter, prepared.looked);
+    } else options.warner.tell(plan.run.id, plan.warnings);
+
+    const stop = await mayNotGoOn(prepared, recorded, options);
+    if (stop !== null) return stop;
+    const waitMs = backoffOf(plan) - world.now();
+    if (waitMs > 0) {
+      // Waiting holds no lock: meanwhile a second terminal can stop the run.
+      await lock?.release();
+      lock = null;
+      note(world, plan.run.id, `waiting ${(waitMs / 1000).toFixed(1)} s before an agent is started again`);
+      await delay(waitMs, undefined, { signal: world.signal });
+      return 'again';
+    }
+    if (recorded === null) {
+      const { run } = plan;
+      const created = await store.createRun(run, { beside });
+      if (created.kind === 'exists') return 'again';
+      lock = created.lock;
+    }
+    options.announce(plan);
+    await recordPlan(plan, request, world, recorded);
+    const failures = await runPlan(plan, world, options);
+    return await recordEnd(plan, failures, world, options);
+  } finally {
+    await lock?.release();
+  }
+}
+
+async function mayNotGoOn(
+  { plan }: Prepared,
+  recorded: RecordedRun | null,
+  options: ConvergeOptions,
+): Promise<Converged | null> {
+  if (plan.refused.length > 0) return { kind: 'refused', run: recorded, refusals: plan.refused, plan };
+  if (plan.problems.length > 0) return { kind: 'impossible', run: recorded, plan };
+  const missing = missingSteps(plan);
+  if (recorded !== null && missing.length === 0 && plan.changes.length === 0 && !isStale(recorded)) {
+    return { kind: 'nothing', run: recorded };
+  }
+  const asked = missing.filter((step) => step.needsYes);
+  if (asked.length > 0 && !(await options.confirm(plan, asked))) {
+    const refusals = asked.map((step) => ({
+      code: 'needs_yes',
+      message: `${step.id} (${step.reason}) needs an operator's word`,
+      wayOut: 'look at metawsm plan, then apply --yes',
+    }));
+    return { kind: 'refused', run: recorded, refusals, plan };
+  }
+  return null;
+}
+
+/** Nothing is missing, but the record still says that something is under way. */
+function isStale(run: RecordedRun): boolean {
+  return (
+    run.state === 'created' ||
+    run.state === 'planning' ||
+    (run.state === 'paused' && run.reason === 'interrupted')
+  );
+}
+
+/** The latest moment before which a start of the plan has to wait. */
+function backoffOf(plan: Plan): number {
+  return Math.max(
+    0,
+    ...missingSteps(plan).map(({ step }) => (step.kind === 'agent.start' ? step.notBefore : 0)),
+  );
+}
+
+/** Before anything is executed: the intent, the new names and the steps, all at once. */
+async function recordPlan(
+  plan: Plan,
+  request: Request,
+  world: World,
+  recorded: RecordedRun | null,
+): Promise<void> {
+  const { store } = world;
+  const { run } = plan;
+  await store.transaction(async () => {
+    await store.saveIntent(run.id, run.intent);
+    for (const repo of run.repos) {
+      const known = recorded?.repos.find((r) => r.name === repo.name);
+      if (recorded !== null && known === undefined) await store.addRepo(run.id, repo);
+      // One that comes back keeps its branch; its worktree is made again.
+      else if (known?.removed && !repo.removed) await store.updateRepo(run.id, repo.name, { removed: false });
+    }
+    for (const agent of run.agents) {
+      const known = recorded?.agents.find((a) => a.name === agent.name);
+      if (recorded !== null && known === undefined) await store.addAgent(run.id, agent);
+      else if (known?.removed && !agent.removed)
+        await store.updateAgent(run.id, agent.name, { removed: false });
+    }
+    if (request.kind === 'restart') {
+      const named = run.agents.filter(
+        (agent) => request.agents === null || request.agents.includes(agent.name),
+      );
+      for (const agent of named)
+        await store.updateAgent(run.id, agent.name, { startsUsed: 0, freeStartFor: null });
+    }
+    await store.planSteps(
+      run.id,
+      plan.steps
+        .filter((planned) => planned.action !== 'none' || planned.recordedState !== null)
+        .map((planned, index) => ({
+          id: planned.id,
+          kind: planned.step.kind,
+          ordinal: index + 1,
+          inputHash: planned.inputHash,
+          again: planned.action !== 'none',
+        })),
+    );
+    const starts = missingSteps(plan).some((planned) => planned.step.kind === 'agent.start');
+    const state = (await store.loadRun(run.id)).state;
+    const settled =
+      state === 'running' || state === 'awaiting_guidance' || (state === 'completed' && !starts);
+    if (!settled && (await store.transitionRun(run.id, 'running'))) {
+      world.reporter.emit({ type: 'run', runId: run.id, state: 'running', reason: null });
+    }
+  });
+}
+
+/** After the tree: what failed is recorded, and what the world says now. */
+async function recordEnd(
+  plan: Plan,
+  failures: readonly Failure[],
+  world: World,
+  options: ConvergeOptions,
+): Promise<Converged> {
+  const { store, reporter, stateFolder, env, now } = world;
+  const runId = plan.run.id;
+  if (world.signal.aborted) {
+    const run = await store.loadRun(runId);
+    const missing = run.steps.some((step) => step.state !== 'done' && step.state !== 'skipped');
+    if (
+      missing &&
+      (await store.transitionRun(runId, 'paused', {
+        reason: 'interrupted',
+        detail: 'interrupted by the operator',
+      }))
+    ) {
+      reporter.emit({ type: 'run', runId, state: 'paused', reason: 'interrupted' });
+    }
+    throw world.signal.reason;
+  }
+  const looked = await lookAt(await store.loadRun(runId), { stateFolder, env, now });
+  options.warner.tell(runId, looked.outcome.warnings);
+  let run = await recordLook(store, reporter, looked);
+  const failure = failures[0];
+  if (failure === undefined) return { kind: 'done', run };
+
+  const refused = failure.error instanceof StepRefused;
+  if (run.state !== 'failed' && !refused) {
+    const reason =
+      failure.error instanceof StepFailed && failure.error.agentFailed ? 'agent_failed' : 'step_failed';
+    const detail = failure.error instanceof Error ? failure.error.message : String(failure.error);
+    if (await store.transitionRun(runId, 'failed', { reason, detail })) {
+      reporter.emit({ type: 'run', runId, state: 'failed', reason });
+    }
+    run = await store.loadRun(runId);
+  }
+  return { kind: 'failed', run, failure, refused };
+}
+
+function note(world: World, runId: string, text: string): void {
+  world.reporter.emit({ type: 'note', runId, text });
+}

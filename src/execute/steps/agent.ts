@@ -1,0 +1,247 @@
+/** Starting and ending agents: the attempt is recorded first, claimed by its wrapper, and watched past its grace. */
+import { lstat, mkdir, readlink, symlink, unlink } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import type { RecordedAgent, RecordedRun } from '../../plan/recorded.js';
+import type { StepOf } from '../../plan/steps.js';
+import { assignSentinels } from '../../sentinels/assign.js';
+import { archiveClaims, readSentinels } from '../../sentinels/sentinels.js';
+import { shellArgv } from '../../sessions/argv.js';
+import { logFileOf, voidAttempt } from '../../sessions/attempt.js';
+import { sessionDriver, stopAgent } from '../../sessions/index.js';
+import { type AttemptView, observeAttempt } from '../../sessions/observe.js';
+import { tailLines } from '../../tools/files.js';
+import { agentEnv, masked, secretsOf, writeShim } from '../agent-env.js';
+import { sentinelFolders } from '../observe.js';
+import { attemptFolder } from '../paths.js';
+import { type StepContext, StepFailed, type StepHandler } from '../world.js';
+
+/** How long an agent may take to end after SIGTERM, before SIGKILL. */
+const STOP_GRACE_MS = 5_000;
+/** How long a wrapper may take to claim its attempt: a loaded machine starts a process slowly. */
+const CLAIM_WAIT_MS = 30_000;
+const TAIL = 10;
+
+async function agentOf(ctx: StepContext, name: string): Promise<{ run: RecordedRun; agent: RecordedAgent }> {
+  const run = await ctx.run();
+  const agent = run.agents.find((a) => a.name === name);
+  if (agent === undefined) throw new Error(`run ${run.id} has no agent ${name}`);
+  return { run, agent };
+}
+
+function folderOf(ctx: StepContext, run: RecordedRun, agent: RecordedAgent, attempt: number): string {
+  return attemptFolder(ctx.world.stateFolder, run.id, agent.name, attempt);
+}
+
+export const agentStart: StepHandler<'agent.start'> = {
+  /** After a crash: did the recorded attempt begin? If not, it is made void, so that it never can. */
+  async look(step, ctx) {
+    if (ctx.planned.recordedState !== 'running' || step.replace) return false;
+    const { run, agent } = await agentOf(ctx, step.agent);
+    if (agent.attempt === 0 || agent.stoppedAttempt === agent.attempt) return false;
+    if (step.budget !== 'none') return false;
+    const folder = folderOf(ctx, run, agent, agent.attempt);
+    if (voidAttempt(folder) === 'voided') return false;
+    await awaitStart(step, ctx, run, agent, folder);
+    return true;
+  },
+
+  /** The number of the attempt, and what its start costs, before anything is started. */
+  async begin(step, ctx) {
+    const { agent } = await agentOf(ctx, step.agent);
+    await ctx.world.store.updateAgent(ctx.runId, step.agent, {
+      state: 'starting',
+      health: 'none',
+      healthReason: null,
+      attempt: agent.attempt + 1,
+      session: step.session,
+      sessionName: step.sessionName,
+      cwd: step.cwd,
+      stoppedAttempt: step.replace ? agent.attempt : agent.stoppedAttempt,
+      startsUsed: agent.startsUsed + (step.budget === 'counted' ? 1 : 0),
+      freeStartFor: step.freeFor ?? agent.freeStartFor,
+      pid: null,
+      pidStart: null,
+      bootId: null,
+      host: null,
+      exitCode: null,
+      signal: null,
+      startedAt: null,
+      endedAt: null,
+      lastOutputAt: null,
+      lastProgressAt: null,
+      progress: null,
+      summary: null,
+      completedAt: null,
+    });
+  },
+
+  async do(step, ctx) {
+    const { world } = ctx;
+    const { run, agent } = await agentOf(ctx, step.agent);
+    await endEarlierAttempts(ctx, run, agent);
+    await archiveClaims(run.workspace, agent.sentinelDir, world.now());
+    await writeShim(world);
+
+    const folder = folderOf(ctx, run, agent, agent.attempt);
+    await mkdir(folder, { recursive: true, mode: 0o700 });
+    const driver = sessionDriver(step.session, { env: world.env });
+    const ref = await driver.start({
+      runId: run.id,
+      agent: agent.name,
+      attempt: agent.attempt,
+      sessionName: step.sessionName,
+      attemptDir: folder,
+      argv: shellArgv(step.command),
+      cwd: step.cwd,
+      env: agentEnv(world, run, agent, step.env, agent.attempt),
+    });
+    await linkLog(agent.sentinelDir, logFileOf(folder));
+    await world.store.updateAgent(run.id, agent.name, { tmuxSocket: ref.tmuxSocket });
+    await awaitStart(step, ctx, run, agent, folder);
+  },
+};
+
+/** No two attempts of an agent at once, whatever an interrupted start or restart left. */
+async function endEarlierAttempts(ctx: StepContext, run: RecordedRun, agent: RecordedAgent): Promise<void> {
+  for (let attempt = agent.attempt - 1; attempt > 0; attempt--) {
+    const folder = folderOf(ctx, run, agent, attempt);
+    const view = await observeAttempt(folder);
+    if (view.claim === 'void') continue;
+    if (view.exit === null && view.process !== null && view.process !== 'dead')
+      ctx.output('ending the attempt before');
+    await stopAgent(agent, folder, agent.session, STOP_GRACE_MS, { env: ctx.world.env });
+    return;
+  }
+}
+
+/**
+ * Until the start counts: the agent lived past its grace, exited 0, or wrote a valid sentinel.
+ * Throws `StepFailed` with the end of its output when it failed before.
+ */
+async function awaitStart(
+  step: StepOf<'agent.start'>,
+  ctx: StepContext,
+  run: RecordedRun,
+  agent: RecordedAgent,
+  folder: string,
+): Promise<void> {
+  const { world } = ctx;
+  const begun = performance.now();
+  for (let wait = 5; ; wait = Math.min(wait * 2, 100)) {
+    const view = await observeAttempt(folder);
+    await recordView(ctx, agent, view);
+    if (view.exit !== null) {
+      if (view.exit.exitCode === 0) return;
+      const how =
+        view.exit.error ??
+        (view.exit.signal === null
+          ? `exited with status ${view.exit.exitCode}`
+          : `was ended by ${view.exit.signal}`);
+      throw new StepFailed(
+        `agent ${agent.name} ${how} within its start grace of ${step.startGraceMs} ms`,
+        `its output is in ${logFileOf(folder)}`,
+        (await tailLines(logFileOf(folder), TAIL)).map((line) => masked(line, secretsOf(world.env, run))),
+        true,
+      );
+    }
+    if (
+      view.started !== null &&
+      world.now() - view.started.startedAt >= step.startGraceMs &&
+      view.process !== 'dead'
+    )
+      return;
+    if (view.started !== null && (await hasSpoken(run, agent))) return;
+    if (view.wrapper === 'dead' && (view.process === null || view.process === 'dead')) {
+      throw new StepFailed(
+        `agent ${agent.name} died at its start and left no exit record (killed?)`,
+        `its output is in ${logFileOf(folder)}`,
+        await tailLines(logFileOf(folder), TAIL),
+        true,
+      );
+    }
+    if (
+      view.claim === 'none' &&
+      performance.now() - begun > CLAIM_WAIT_MS &&
+      voidAttempt(folder) === 'voided'
+    ) {
+      throw new StepFailed(
+        `the session of agent ${agent.name} did not begin within ${CLAIM_WAIT_MS / 1000} s`,
+        `look at ${join(folder, 'wrapper.log')}`,
+        [],
+        true,
+      );
+    }
+    await delay(wait, undefined, { signal: world.signal });
+  }
+}
+
+async function recordView(ctx: StepContext, agent: RecordedAgent, view: AttemptView): Promise<void> {
+  if (view.started === null) return;
+  const { pid, pidStart, bootId, host, startedAt } = view.started;
+  await ctx.world.store.updateAgent(ctx.runId, agent.name, {
+    ...(view.exit === null ? { state: 'running' } : {}),
+    pid,
+    pidStart,
+    bootId,
+    host,
+    startedAt,
+    exitCode: view.exit?.exitCode ?? null,
+    signal: view.exit?.signal ?? null,
+    endedAt: view.exit?.endedAt ?? null,
+  });
+}
+
+/** A valid question or completion of this attempt is a sign of life. */
+async function hasSpoken(run: RecordedRun, agent: RecordedAgent): Promise<boolean> {
+  const assigned = assignSentinels(
+    run,
+    await readSentinels(run.workspace, sentinelFolders(run), { retryMs: 0 }),
+  );
+  const own = assigned.byAgent.get(agent.name);
+  return own !== undefined && (own.has('implementation-complete') || own.has('guidance-request'));
+}
+
+/** `agent.log` beside the sentinels leads to the log that the record keeps. */
+async function linkLog(sentinelDir: string, log: string): Promise<void> {
+  const link = join(sentinelDir, 'agent.log');
+  const there = await lstat(link).catch(() => null);
+  if (there?.isSymbolicLink() && (await readlink(link).catch(() => '')) === log) return;
+  // Something else under this name is the agent's own: it stays.
+  if (there !== null && !there.isSymbolicLink()) return;
+  if (there !== null) await unlink(link).catch(() => undefined);
+  await symlink(log, link).catch(() => undefined);
+}
+
+export const agentStop: StepHandler<'agent.stop'> = {
+  async look() {
+    return false;
+  },
+  /** Recorded before the first signal: how the agent ends from now on is metawsm's doing, no failure. */
+  async begin(step, ctx) {
+    const { agent } = await agentOf(ctx, step.agent);
+    await ctx.world.store.updateAgent(ctx.runId, step.agent, { stoppedAttempt: agent.attempt });
+  },
+  async do(step, ctx) {
+    const { run, agent } = await agentOf(ctx, step.agent);
+    if (agent.attempt > 0) {
+      const folder = folderOf(ctx, run, agent, agent.attempt);
+      const { survivors } = await stopAgent(agent, folder, agent.session, STOP_GRACE_MS, {
+        env: ctx.world.env,
+      });
+      if (survivors.length > 0) {
+        throw new StepFailed(
+          `agent ${agent.name} could not be ended: process ${survivors.join(', ')} is still there`,
+          'end it by hand, then run the command again',
+        );
+      }
+    }
+    const wanted = run.intent.agents.some((a) => a.name === agent.name);
+    await ctx.world.store.updateAgent(run.id, agent.name, {
+      state: 'stopped',
+      health: 'none',
+      healthReason: null,
+      ...(wanted ? {} : { removed: true }),
+    });
+  },
+};

@@ -1,0 +1,69 @@
+/** `brief.md` and `context.json` of every agent, before it starts; an agent that has an older brief is told. */
+import { join } from 'node:path';
+import type { RecordedRun } from '../../plan/recorded.js';
+import { writeContext } from '../../sentinels/context.js';
+import { appendFeedback, FEEDBACK_FILE } from '../../sentinels/sentinels.js';
+import { renderAgentBrief, renderContext } from '../../tickets/brief.js';
+import { ensureRealFolder, MAX_DOCUMENT_BYTES, readRegular, sha256, writeAtomic } from '../../tools/files.js';
+import { briefInput } from '../brief-input.js';
+import { manifestFolder, type StepHandler } from '../world.js';
+
+export const briefWrite: StepHandler<'brief.write'> = {
+  // Written by rename, the same text each time: doing it again is as good as looking.
+  async look() {
+    return false;
+  },
+  async do(step, ctx) {
+    const run = await ctx.run();
+    const { stateFolder, now } = ctx.world;
+    const input = briefInput(run);
+    const text = renderAgentBrief(input);
+    const contextFor = (agent: string | null, sentinelDir: string) =>
+      renderContext({
+        ...input,
+        agent,
+        sentinelDir,
+        manifestDir: manifestFolder(run),
+        stateDir: stateFolder,
+      });
+
+    const agents = run.agents.filter((agent) => !agent.removed);
+    for (const agent of agents) {
+      await tellWhatChanged(run, agent.sentinelDir, text, step.changed, now());
+      await ensureRealFolder(agent.sentinelDir, { below: run.workspace });
+      await writeAtomic(join(agent.sentinelDir, 'brief.md'), text);
+      await writeContext(run.workspace, agent.sentinelDir, contextFor(agent.name, agent.sentinelDir));
+    }
+    const shared = join(run.workspace, '.metawsm');
+    if (!agents.some((agent) => agent.sentinelDir === shared)) {
+      await ensureRealFolder(shared, { below: run.workspace });
+      await writeAtomic(join(shared, 'brief.md'), text);
+      await writeContext(run.workspace, shared, contextFor(null, shared));
+    }
+  },
+};
+
+/**
+ * Before the brief is replaced: the word in operator-feedback.md carries a mark of the new text, so that a
+ * crash between the two cannot make it appear twice.
+ */
+async function tellWhatChanged(
+  run: RecordedRun,
+  sentinelDir: string,
+  text: string,
+  changed: readonly string[],
+  at: number,
+): Promise<void> {
+  const old = await readRegular(join(sentinelDir, 'brief.md'), MAX_DOCUMENT_BYTES);
+  if (old.kind !== 'file' || old.bytes.toString('utf8') === text) return;
+  const mark = `<!-- brief ${sha256(text).slice(0, 16)} -->`;
+  const feedback = await readRegular(join(sentinelDir, FEEDBACK_FILE), MAX_DOCUMENT_BYTES);
+  if (feedback.kind === 'file' && feedback.bytes.toString('utf8').includes(mark)) return;
+  const what = changed.length === 0 ? '' : `\n\nChanged: ${[...new Set(changed)].join(', ')}`;
+  await appendFeedback(
+    run.workspace,
+    sentinelDir,
+    `The brief changed: read ${join(sentinelDir, 'brief.md')} again.${what}\n\n${mark}`,
+    at,
+  );
+}

@@ -1,0 +1,95 @@
+/** Setup commands of a repo: run in the fresh worktree, their output kept, their whole process tree ended with them. */
+import { closeSync, mkdirSync, openSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { shellArgv } from '../../sessions/argv.js';
+import { tailLines } from '../../tools/files.js';
+import { processStart, terminateTree } from '../../tools/process.js';
+import { stepLog } from '../paths.js';
+import { manifestFolder, type StepContext, StepFailed, type StepHandler } from '../world.js';
+
+const TAIL = 10;
+
+export const setupRun: StepHandler<'setup.run'> = {
+  /** Never there: it runs at least once. One that an earlier metawsm left running is ended first. */
+  async look(_step, ctx) {
+    const row = (await ctx.run()).steps.find((r) => r.id === ctx.planned.id);
+    const child = row?.child ?? null;
+    if (child !== null) await terminateTree(child, { graceMs: 500 });
+    return false;
+  },
+  async do(step, ctx) {
+    const { world, runId, planned } = ctx;
+    const run = await ctx.run();
+    const log = stepLog(world.stateFolder, runId, planned.id);
+    mkdirSync(dirname(log), { recursive: true, mode: 0o700 });
+    const { execa } = await import('execa');
+    const fd = openSync(log, 'w', 0o600);
+    const [file = '', ...args] = shellArgv(step.command);
+    try {
+      // Its own process group: an interrupt at the terminal reaches metawsm alone, which ends the group itself.
+      const child = execa(file, args, {
+        cwd: step.cwd,
+        env: { ...world.env, PWD: step.cwd, METAWSM_MANIFEST_DIR: manifestFolder(run) },
+        extendEnv: false,
+        detached: true,
+        cleanup: false,
+        reject: false,
+        stdin: 'ignore',
+        stdout: fd as 1,
+        stderr: fd as 1,
+        buffer: false,
+      });
+      const end = await whileRunning(child, ctx);
+      if (end.failed) {
+        const how =
+          end.exitCode !== undefined
+            ? `exited with status ${end.exitCode}`
+            : end.signal !== undefined
+              ? `was ended by ${end.signal}`
+              : `could not be started (${end.code ?? 'unknown error'})`;
+        throw new StepFailed(
+          `setup command of repo ${step.repo} ${how}: ${text(step.command)} (in ${step.cwd})`,
+          `its output is in ${log}`,
+          await tailLines(log, TAIL),
+        );
+      }
+    } finally {
+      closeSync(fd);
+    }
+  },
+};
+
+interface End {
+  readonly failed: boolean;
+  readonly exitCode?: number | undefined;
+  readonly signal?: string | undefined;
+  readonly code?: string | undefined;
+}
+
+type Child = PromiseLike<End> & { readonly pid?: number | undefined };
+
+/** Wait for the command; end its whole tree when the operator interrupts, and whatever it left behind at its end. */
+async function whileRunning(child: Child, ctx: StepContext): Promise<End> {
+  const { world, runId, planned } = ctx;
+  const pid = child.pid;
+  const pidStart = pid === undefined ? null : processStart(pid);
+  const identity = pid === undefined || pidStart === null ? null : { pid, pidStart };
+  if (identity !== null) await world.store.stepChild(runId, planned.id, identity);
+  let abort: (() => void) | undefined;
+  const interrupted = new Promise<never>((_resolve, reject) => {
+    abort = () => reject(world.signal.reason);
+    if (world.signal.aborted) abort();
+    else world.signal.addEventListener('abort', abort, { once: true });
+  });
+  try {
+    return await Promise.race([child, interrupted]);
+  } finally {
+    if (abort !== undefined) world.signal.removeEventListener('abort', abort);
+    interrupted.catch(() => undefined);
+    if (identity !== null) await terminateTree(identity, { graceMs: 500 });
+  }
+}
+
+function text(command: string | readonly string[]): string {
+  return typeof command === 'string' ? command : command.join(' ');
+}

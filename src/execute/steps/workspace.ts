@@ -1,0 +1,68 @@
+/** The workspace folder and the sentinel folders in it. */
+import { cp, lstat, mkdir, readdir, rename, rm, rmdir } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { ensureRealFolder, isRealFolder } from '../../tools/files.js';
+import { runFolder } from '../paths.js';
+import { type StepHandler, StepRefused } from '../world.js';
+
+export const workspaceCreate: StepHandler<'workspace.create'> = {
+  async look(step) {
+    const folders = [join(step.path, '.metawsm'), ...step.sentinelDirs];
+    return (await Promise.all(folders.map(isRealFolder))).every(Boolean);
+  },
+  async do(step) {
+    await mkdir(step.path, { recursive: true });
+    for (const dir of [join(step.path, '.metawsm'), ...step.sentinelDirs]) {
+      await ensureRealFolder(dir, { below: step.path });
+    }
+  },
+};
+
+export const workspaceRemove: StepHandler<'workspace.remove'> = {
+  async look(step) {
+    return (await lstat(step.path).catch(() => null)) === null;
+  },
+  async do(step, ctx) {
+    const { stateFolder } = ctx.world;
+    const run = await ctx.run();
+    const left = (await readdir(step.path)).filter((name) => name !== '.metawsm');
+    const worktrees = run.repos.filter((repo) => left.includes(repo.name)).map((repo) => repo.path);
+    if (worktrees.length > 0) {
+      throw new StepRefused(
+        `${worktrees.join(', ')} is still there`,
+        'look at it, then run the command again',
+      );
+    }
+    // Notes that an agent left beside the worktrees, and its sentinels, are work too: they move, they are not removed.
+    const keep = join(runFolder(stateFolder, run.id), 'workspace');
+    for (const name of [...left, '.metawsm']) await moveInto(join(step.path, name), keep);
+    await rmdir(step.path);
+    // The day's folder goes with its last workspace.
+    await rmdir(dirname(step.path)).catch(() => undefined);
+    if (left.length > 0) {
+      ctx.world.reporter.emit({
+        type: 'warning',
+        runId: run.id,
+        code: 'files_kept',
+        message: `${left.join(', ')} lay in the workspace beside its worktrees and moved to ${keep}`,
+        file: keep,
+      });
+    }
+  },
+};
+
+/** Move a file or folder, also to another file system; never over something that is there. */
+async function moveInto(from: string, folder: string): Promise<void> {
+  if ((await lstat(from).catch(() => null)) === null) return;
+  await mkdir(folder, { recursive: true, mode: 0o700 });
+  const name = from.slice(from.lastIndexOf('/') + 1);
+  let to = join(folder, name);
+  for (let n = 2; (await lstat(to).catch(() => null)) !== null; n++) to = join(folder, `${name}-${n}`);
+  try {
+    await rename(from, to);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EXDEV') throw error;
+    await cp(from, to, { recursive: true, verbatimSymlinks: true, errorOnExist: true, force: false });
+    await rm(from, { recursive: true, force: true });
+  }
+}

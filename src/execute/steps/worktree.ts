@@ -1,0 +1,163 @@
+/** A repo's worktree: made from the base, filled with untracked files of the source clone, removed. */
+
+import type { RecordedRepo } from '../../plan/recorded.js';
+import type { StepOf } from '../../plan/steps.js';
+import { ToolFailure } from '../../tools/failure.js';
+import { addWorktree, discardHalfMade } from '../../tools/git-add.js';
+import { archiveNested, backupWorktree } from '../../tools/git-backup.js';
+import { commitOf } from '../../tools/git-read.js';
+import { removeWorktree } from '../../tools/git-remove.js';
+import { onlyHere, worktreeStatus } from '../../tools/git-status.js';
+import { halfMadeWorktree, worktreeState } from '../../tools/git-worktree.js';
+import { copyInto, linkInto, type PlaceResult } from '../../tools/place.js';
+import { childOf, gitStillRuns } from '../child.js';
+import { nestedFolder } from '../paths.js';
+import { withRepoLock } from '../repo-lock.js';
+import { type StepContext, StepFailed, type StepHandler, StepRefused } from '../world.js';
+
+export const worktreeCreate: StepHandler<'worktree.create'> = {
+  async look(step, ctx) {
+    const repo = await repoOf(ctx, step.repo);
+    const row = (await ctx.run()).steps.find((r) => r.id === ctx.planned.id);
+    if (row === undefined || row.attempts === 0) return false;
+    await gitStillRuns(ctx);
+    const half = await halfMadeWorktree(step.source, step.path, step.branch);
+    if (half !== null) {
+      ctx.output(`${half.reason}: it is made again`);
+      const { source, path, branch, existing } = step;
+      const commit = repo.baseCommit ?? (await baseCommit(step));
+      await discardHalfMade({ source, path, branch, branchExisted: existing, commit });
+      return false;
+    }
+    const state = await worktreeState(step.source, step.path, step.branch);
+    if (state.state !== 'ready' || !state.onBranch) return false;
+    // Made whole by an earlier try that did not live to record it.
+    await recordMade(step, ctx);
+    return true;
+  },
+  async do(step, ctx) {
+    const repo = await repoOf(ctx, step.repo);
+    const commit = step.existing && repo.baseCommit !== null ? repo.baseCommit : await baseCommit(step);
+    // Recorded before the branch exists: after a crash it tells this run's own branch from somebody else's.
+    if (repo.baseCommit === null || !step.existing) {
+      await ctx.world.store.updateRepo(ctx.runId, step.repo, { baseCommit: commit });
+    }
+    const { source, path, branch, existing } = step;
+    await withRepoLock(ctx, source, () =>
+      addWorktree({ source, path, branch, commit, existing, ...childOf(ctx) }),
+    );
+    await recordMade(step, ctx);
+  },
+};
+
+async function repoOf(ctx: StepContext, name: string): Promise<RecordedRepo> {
+  const repo = (await ctx.run()).repos.find((r) => r.name === name);
+  if (repo === undefined) throw new Error(`run ${ctx.runId} has no repo ${name}`);
+  return repo;
+}
+
+/** The ref of the base is recorded last: it says that the worktree was once whole. */
+async function recordMade(step: StepOf<'worktree.create'>, ctx: StepContext): Promise<void> {
+  const repo = await repoOf(ctx, step.repo);
+  const baseRef = repo.baseRef ?? step.base?.ref ?? `refs/heads/${step.baseBranch}`;
+  await ctx.world.store.updateRepo(ctx.runId, step.repo, { baseRef, placed: {}, removed: false });
+}
+
+/** The commit to branch from: what the base's ref says now, after the fetch. */
+async function baseCommit(step: StepOf<'worktree.create'>): Promise<string> {
+  const ref = step.base?.ref ?? (step.baseBranch === 'HEAD' ? 'HEAD' : `refs/heads/${step.baseBranch}`);
+  const found = (await commitOf(step.source, ref)) ?? step.base?.commit ?? null;
+  if (found !== null) return found;
+  throw new StepFailed(
+    `repo ${step.repo}: neither origin/${step.baseBranch} nor ${step.baseBranch} is there to branch from (${ref} in ${step.source})`,
+    'mend base_branch in the manifest, or push or create that branch',
+  );
+}
+
+export const worktreeCopy: StepHandler<'worktree.copy'> = {
+  async look() {
+    return false;
+  },
+  async do(step, ctx) {
+    await place(ctx, step.repo, 'copy', await copyInto(step.source, step.path, step.globs));
+  },
+};
+
+export const worktreeLink: StepHandler<'worktree.link'> = {
+  async look() {
+    return false;
+  },
+  async do(step, ctx) {
+    await place(ctx, step.repo, 'link', await linkInto(step.source, step.path, step.paths));
+  },
+};
+
+async function place(ctx: StepContext, name: string, what: string, result: PlaceResult): Promise<void> {
+  const repo = await repoOf(ctx, name);
+  await ctx.world.store.updateRepo(ctx.runId, name, { placed: { ...repo.placed, ...result.placed } });
+  for (const message of result.warnings) {
+    ctx.world.reporter.emit({
+      type: 'warning',
+      runId: ctx.runId,
+      code: `not_${what === 'copy' ? 'copied' : 'linked'}`,
+      message: `repo ${name}: ${message}`,
+      file: null,
+    });
+  }
+}
+
+export const worktreeRemove: StepHandler<'worktree.remove'> = {
+  async look(step, ctx) {
+    const state = await worktreeState(step.source, step.path, step.branch).catch((error: unknown) => {
+      // A source clone that is gone took its worktrees' history with it: nothing of git's is left to remove.
+      if (error instanceof ToolFailure) return null;
+      throw error;
+    });
+    if (state === null || state.state !== 'missing') return false;
+    await ctx.world.store.updateRepo(ctx.runId, step.repo, { removed: true });
+    return true;
+  },
+  async do(step, ctx) {
+    const { placed } = await repoOf(ctx, step.repo);
+    const { source, path } = step;
+    const { state } = await worktreeState(source, path, step.branch);
+    if (state === 'ready') {
+      // Looked at again: the agents may have worked until they were stopped.
+      const work = await onlyHere(path, { placed });
+      if (work.length > 0 && step.backup === null) {
+        throw new StepRefused(
+          `${path} holds what exists nowhere else: ${work.join('; ')}`,
+          `commit or move it away, or run cleanup --force, which saves it first`,
+        );
+      }
+      if (work.length > 0 && step.backup !== null) await saveWork(step, step.backup, placed, ctx);
+    }
+    const removed = await withRepoLock(ctx, source, () => removeWorktree({ source, path, force: true }));
+    if (removed.saved !== null)
+      note(ctx, `commits that only the lost worktree ${path} held are kept at ${removed.saved}`);
+    await ctx.world.store.updateRepo(ctx.runId, step.repo, { removed: true });
+  },
+};
+
+async function saveWork(
+  step: StepOf<'worktree.remove'>,
+  ref: string,
+  placed: Readonly<Record<string, string>>,
+  ctx: StepContext,
+): Promise<void> {
+  const { source, path } = step;
+  const { nested } = await worktreeStatus(path, { placed });
+  for (const inner of nested) {
+    const kept = await archiveNested(path, inner, nestedFolder(ctx.world.stateFolder, ctx.runId, step.repo));
+    note(ctx, `the nested repository ${inner} of ${path} moved to ${kept}`);
+  }
+  const backup = await backupWorktree({ source, path, ref, placed });
+  note(
+    ctx,
+    `work of ${path} is saved at ${backup.ref} (${backup.commit.slice(0, 12)}); get it back with: ${backup.restore}`,
+  );
+}
+
+function note(ctx: StepContext, text: string): void {
+  ctx.world.reporter.emit({ type: 'note', runId: ctx.runId, text });
+}

@@ -1,0 +1,71 @@
+/** The one command to type next, for a run in its state. Pure. */
+import type { Outcome } from './outcome.js';
+import type { RecordedRun } from './recorded.js';
+
+export interface Next {
+  readonly argv: readonly string[];
+  /** What it is for, in a few words. */
+  readonly why: string;
+}
+
+/**
+ * What an operator does next. `manifest` is the manifest's path as one would type it. null: nothing is left to do.
+ */
+export function nextFor(run: RecordedRun, outcome: Outcome | null, manifest: string): Next | null {
+  const ticket = run.ticketId;
+  const next = (why: string, ...argv: string[]): Next => ({ argv: ['metawsm', ...argv], why });
+  const apply = (why: string): Next => next(why, 'apply', manifest, '--wait');
+  const state = outcome?.run?.state ?? run.state;
+  const reason = outcome?.run == null ? run.reason : outcome.run.reason;
+  switch (state) {
+    case 'created':
+    case 'planning':
+      return apply('go on where it stopped');
+    case 'running': {
+      const ended = outcome?.agents.some(
+        (agent) => agent.verdict === 'answer_unread' || agent.verdict === 'not_started',
+      );
+      return apply(ended ? 'start the agent, and wait for it' : 'wait until the agent is done or asks');
+    }
+    case 'awaiting_guidance': {
+      const pending = run.guidance.find((g) => g.state === 'pending' || g.state === 'answered');
+      const several = run.agents.filter((agent) => !agent.removed).length > 1 && pending !== undefined;
+      const who = several ? ['--agent', pending.agent] : [];
+      return next(`answer ${pending?.id ?? 'the question'}`, 'guide', ticket, ...who, '--answer', '…');
+    }
+    case 'paused':
+      if (reason === 'interrupted') return apply('go on where it stopped');
+      return next('start the agent again', 'resume', ticket);
+    case 'failed': {
+      if (reason === 'step_failed') return apply('try the failed step again');
+      const budget = run.intent.policy.restartBudget;
+      const used = run.agents.some(
+        (agent) => !agent.removed && agent.startsUsed >= budget && isLost(outcome, agent.name),
+      );
+      return used
+        ? next('start afresh with a new budget', 'restart', ticket)
+        : apply('start the agent again, within its budget');
+    }
+    case 'completed': {
+      const repo = run.repos.find((r) => !r.removed && r.baseCommit !== null);
+      if (repo === undefined) return next('remove the workspace, keep the branches', 'cleanup', ticket);
+      return {
+        argv: ['git', '-C', repo.path, 'log', '--stat', `${repo.baseCommit?.slice(0, 12)}..HEAD`],
+        why: `review the work; metawsm cleanup ${ticket} then removes the worktrees and keeps the branches`,
+      };
+    }
+    case 'stopping':
+      return next('end what was begun', 'stop', ticket);
+    case 'stopped':
+      return next('go on', 'resume', ticket);
+    case 'closing':
+      return next('end what was begun', 'close', ticket);
+    case 'closed':
+      return null;
+  }
+}
+
+function isLost(outcome: Outcome | null, name: string): boolean {
+  const verdict = outcome?.agents.find((agent) => agent.name === name)?.verdict;
+  return verdict === 'failed' || verdict === 'dead';
+}
