@@ -61,7 +61,7 @@ export function parseCommandLine(words: readonly string[]): Parsed {
 }
 
 /** A wrong use of a command, or of the program where there is none. */
-export function usageError(command: CommandSpec | null, message: string): CommandError {
+function usageError(command: CommandSpec | null, message: string): CommandError {
   const help = command === null ? 'metawsm --help' : `metawsm ${command.name} --help`;
   return new CommandError({
     exitCode: EXIT.usage,

@@ -5,8 +5,6 @@
 import type { CommandContext } from './context.js';
 import type { CommandOptions } from './options.js';
 
-export type { CommandOptions };
-
 /** What a command module exports. Gives the exit code. */
 export interface CommandModule {
   run(ctx: CommandContext, positionals: readonly string[], options: CommandOptions): Promise<number>;
@@ -206,10 +204,7 @@ export const COMMANDS: readonly CommandSpec[] = [
     description: 'Check manifests, and nothing else',
     example: 'metawsm validate manifests/login.yaml',
     options: [],
-    load: async () => {
-      const { validateCommand } = await import('./validate.js');
-      return { run: (ctx, files) => validateCommand(files, ctx) };
-    },
+    load: () => import('./validate.js'),
   },
   {
     name: 'schema',
@@ -218,10 +213,7 @@ export const COMMANDS: readonly CommandSpec[] = [
     description: 'Print a schema, for an editor or a program',
     example: 'metawsm schema manifest > manifest.schema.json',
     options: [],
-    load: async () => {
-      const { schemaCommand } = await import('./schema.js');
-      return { run: (ctx, [name]) => schemaCommand(name, ctx) };
-    },
+    load: () => import('./schema.js'),
   },
   {
     name: 'signal',
