@@ -1,6 +1,229 @@
+/** `metawsm apply`: create the run or continue it, execute what is missing, and with --wait see it through. */
+import { createInterface } from 'node:readline/promises';
+import { applyIntent, type ConvergeOptions } from '../execute/converge.js';
+import { Warner } from '../execute/look.js';
+import { stopAgents } from '../execute/stop.js';
+import { waitUntilSettled } from '../execute/wait.js';
+import type { World } from '../execute/world.js';
+import type { Intent } from '../manifest/intent.js';
+import type { Plan } from '../plan/plan.js';
+import type { RecordedRun } from '../plan/recorded.js';
+import type { PlannedStep } from '../plan/steps.js';
+import type { Reporter, RunSummary } from '../report/events.js';
+import { appendStepSummary } from '../report/github.js';
+import { Store } from '../state/store.js';
+import type { CommandModule } from './commands.js';
 import type { CommandContext } from './context.js';
+import { interruptedBy, toCommandError } from './errors.js';
+import { EXIT, worst } from './exit-codes.js';
+import { loadManifests } from './manifests.js';
+import { type CommandOptions, flag, number, text } from './options.js';
+import { type Ended, endOf, endOfWait, reportEnd } from './outcome.js';
+import { renderingOf } from './rendering.js';
+import { summaryOf, versionEvent } from './summary.js';
+import { refuseInsideWorkspace, reporterOf, stateFolderOf, storeOptions, worldOf } from './world.js';
 
-/** Placeholder until the command exists. */
-export async function run(_ctx: CommandContext, _positionals: readonly string[]): Promise<number> {
-  throw new Error('not built yet');
+export const run: CommandModule['run'] = async (ctx, files, options) => {
+  await refuseInsideWorkspace(ctx);
+  const intents = await loadManifests(ctx, files);
+  const begun = ctx.now();
+  const reporter = reporterOf(ctx);
+  const stores = new Map<string, Store>();
+  reporter.emit(versionEvent(ctx));
+  try {
+    const ends: Applied[] = [];
+    // One after the other: their steps may need the same repositories, and a reader can follow.
+    for (const intent of intents) ends.push(await applyOne(ctx, intent, options, reporter, stores));
+    const waited = flag(options, 'wait')
+      ? await Promise.all(ends.map((end) => waitFor(ctx, end, options)))
+      : ends;
+    const summaries = await Promise.all(waited.map((end) => finish(ctx, end, options)));
+    return await sumUp(ctx, reporter, summaries, ctx.now() - begun);
+  } finally {
+    for (const store of stores.values()) await store.close();
+  }
+};
+
+/** One manifest on its way through the command. */
+interface Applied {
+  readonly intent: Intent;
+  readonly world: World | null;
+  readonly options: ConvergeOptions | null;
+  readonly end: Ended;
+}
+
+async function applyOne(
+  ctx: CommandContext,
+  intent: Intent,
+  options: CommandOptions,
+  reporter: Reporter,
+  stores: Map<string, Store>,
+): Promise<Applied> {
+  let world: World | null = null;
+  let converge: ConvergeOptions | null = null;
+  try {
+    const folder = await stateFolderOf(ctx, intent.manifestPath);
+    const store = stores.get(folder.path) ?? (await Store.create(folder.path, storeOptions(ctx)));
+    stores.set(folder.path, store);
+    world = worldOf(ctx, store, folder.path, reporter);
+    converge = convergeOptions(ctx, options, reporter);
+    const result = await applyIntent(intent, world, {
+      ...converge,
+      newRun: flag(options, 'newRun'),
+      confirmNewRun: (other) => confirmNewRun(ctx, options, other),
+    });
+    return { intent, world, options: converge, end: await endOf(result, world) };
+  } catch (error) {
+    return { intent, world, options: converge, end: await thrown(ctx, intent, world, error) };
+  }
+}
+
+/** How converging is done on behalf of this command line. */
+function convergeOptions(ctx: CommandContext, options: CommandOptions, reporter: Reporter): ConvergeOptions {
+  return {
+    offline: flag(options, 'offline'),
+    concurrency: number(options, 'concurrency'),
+    rendering: renderingOf(ctx),
+    lockTimeoutMs: ctx.globals.lockTimeoutMs,
+    warner: new Warner(reporter),
+    confirm: (plan, steps) => confirmSteps(ctx, options, plan, steps),
+    announce: (plan) => announce(reporter, plan),
+  };
+}
+
+function announce(reporter: Reporter, plan: Plan): void {
+  const { run } = plan;
+  const text =
+    plan.resumeAt === null
+      ? `${plan.isNew ? 'creating' : 'continuing'} ${run.id} in ${run.workspace}`
+      : `resuming ${run.id} at ${plan.resumeAt.id} (${plan.resumeAt.position} of ${plan.resumeAt.of})`;
+  reporter.emit({ type: 'note', runId: run.id, text });
+}
+
+async function waitFor(ctx: CommandContext, applied: Applied, options: CommandOptions): Promise<Applied> {
+  const { world, end } = applied;
+  if (world === null || applied.options === null || end.run === null || end.exitCode !== EXIT.done)
+    return applied;
+  try {
+    const waited = await waitUntilSettled(applied.intent, end.run.id, world, {
+      ...applied.options,
+      timeoutMs: number(options, 'timeout'),
+    });
+    const ended = await endOfWait(waited, world);
+    return { ...applied, end: { ...ended, changed: end.changed || ended.changed } };
+  } catch (error) {
+    return { ...applied, end: await thrown(ctx, applied.intent, world, error) };
+  }
+}
+
+/** `--on-exit stop`: what still works is ended; then the summary of the run. */
+async function finish(
+  ctx: CommandContext,
+  applied: Applied,
+  options: CommandOptions,
+): Promise<[Applied, RunSummary]> {
+  const { world, intent } = applied;
+  let { end } = applied;
+  if (text(options, 'onExit') === 'stop' && world !== null && end.run !== null && mayBeStopped(end.run)) {
+    // The operator's interrupt is what asked for this: it must not cut it short.
+    const calm = { ...world, signal: new AbortController().signal };
+    const stopped = await stopAgents(end.run.id, null, calm, {
+      rendering: renderingOf(ctx),
+      lockTimeoutMs: ctx.globals.lockTimeoutMs,
+    });
+    if (stopped.run !== null) end = { ...end, run: stopped.run };
+  }
+  const summary = summaryOf(ctx, {
+    run: end.run,
+    outcome: end.outcome,
+    ticket: intent.ticket.id,
+    manifest: intent.manifestPath,
+    exitCode: end.exitCode,
+    changed: end.changed,
+    error: end.error,
+  });
+  return [{ ...applied, end }, summary];
+}
+
+/** What is done or stopped stays what it is. */
+function mayBeStopped(run: RecordedRun): boolean {
+  return !['completed', 'stopped', 'closing', 'closed'].includes(run.state);
+}
+
+async function sumUp(
+  ctx: CommandContext,
+  reporter: Reporter,
+  finished: readonly (readonly [Applied, RunSummary])[],
+  durationMs: number,
+): Promise<number> {
+  const runs = finished.map(([, summary]) => summary);
+  for (const [{ end }] of finished) reportEnd(reporter, end);
+  const exitCode = worst(runs.map((summary) => summary.exitCode));
+  const problem = await appendStepSummary(ctx.env, runs);
+  if (problem !== null) {
+    reporter.emit({ type: 'warning', runId: null, code: 'step_summary', message: problem, file: null });
+  }
+  reporter.emit({ type: 'summary', exitCode, durationMs, runs });
+  return exitCode;
+}
+
+/** What ended one manifest unexpectedly; the others go on. */
+async function thrown(
+  ctx: CommandContext,
+  intent: Intent,
+  world: World | null,
+  error: unknown,
+): Promise<Ended> {
+  const interrupted = interruptedBy(ctx.signal);
+  const shown = toCommandError(interrupted === null ? error : ctx.signal.reason);
+  const run = world === null ? null : await recordedRun(world, intent).catch(() => null);
+  return {
+    run,
+    outcome: null,
+    exitCode: shown.exitCode,
+    changed: false,
+    error: { code: shown.code, stepId: null, message: shown.message, logTail: [] },
+    hints: shown.hint === null ? [] : [shown.hint],
+  };
+}
+
+async function recordedRun(world: World, intent: Intent): Promise<RecordedRun | null> {
+  const [newest] = await world.store.findRuns({ manifestPath: intent.manifestPath, limit: 1 });
+  return newest ?? null;
+}
+
+async function confirmSteps(
+  ctx: CommandContext,
+  options: CommandOptions,
+  plan: Plan,
+  steps: readonly PlannedStep[],
+): Promise<boolean> {
+  if (flag(options, 'yes')) return true;
+  const list = steps.map((step) => `  ${step.id}: ${step.reason}`).join('\n');
+  return ask(ctx, `Run ${plan.run.id}:\n${list}\nGo on?`);
+}
+
+async function confirmNewRun(
+  ctx: CommandContext,
+  options: CommandOptions,
+  run: RecordedRun,
+): Promise<boolean> {
+  if (flag(options, 'yes')) return true;
+  return ask(ctx, `Run ${run.id} of ${run.ticketId} is ${run.state}. Start another beside it?`);
+}
+
+/** Ask at a terminal; without one the answer is no. */
+async function ask(ctx: CommandContext, question: string): Promise<boolean> {
+  if (!ctx.isTerminal.stdin || !ctx.isTerminal.stderr || ctx.json) return false;
+  const lines = createInterface({ input: ctx.stdin, output: process.stderr });
+  try {
+    const answer = await lines.question(`${question} Only 'yes' is taken as agreement: `, {
+      signal: ctx.signal,
+    });
+    return answer.trim() === 'yes';
+  } catch {
+    return false;
+  } finally {
+    lines.close();
+  }
 }

@@ -1,6 +1,10 @@
-import type { CommandContext } from './context.js';
+/** `metawsm restart`: start the agents afresh, with a new restart budget. */
+import { convergeByHand } from './by-hand.js';
+import type { CommandModule } from './commands.js';
+import { namedAgents } from './operate.js';
 
-/** Placeholder until the command exists. */
-export async function run(_ctx: CommandContext, _positionals: readonly string[]): Promise<number> {
-  throw new Error('not built yet');
-}
+export const run: CommandModule['run'] = (ctx, positionals, options) =>
+  convergeByHand(ctx, positionals, options, (run) => ({
+    kind: 'restart',
+    agents: namedAgents(run, options),
+  }));

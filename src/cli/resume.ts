@@ -1,6 +1,6 @@
-import type { CommandContext } from './context.js';
+/** `metawsm resume`: go on from the recorded step and start the agents that neither live nor completed. */
+import { convergeByHand } from './by-hand.js';
+import type { CommandModule } from './commands.js';
 
-/** Placeholder until the command exists. */
-export async function run(_ctx: CommandContext, _positionals: readonly string[]): Promise<number> {
-  throw new Error('not built yet');
-}
+export const run: CommandModule['run'] = (ctx, positionals, options) =>
+  convergeByHand(ctx, positionals, options, () => ({ kind: 'resume' }));

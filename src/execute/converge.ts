@@ -19,6 +19,8 @@ export interface ConvergeOptions {
   readonly warner: Warner;
   /** Asked before steps that need an operator's word. */
   readonly confirm: (plan: Plan, steps: readonly PlannedStep[]) => Promise<boolean>;
+  /** How to wait out a backoff, in milliseconds; by default until it is over or the operator interrupts. */
+  readonly pause?: (ms: number) => Promise<void>;
   /** Told what is about to be executed. */
   readonly announce: (plan: Plan) => void;
 }
@@ -168,7 +170,8 @@ async function converge(
       await lock?.release();
       lock = null;
       note(world, plan.run.id, `waiting ${(waitMs / 1000).toFixed(1)} s before an agent is started again`);
-      await delay(waitMs, undefined, { signal: world.signal });
+      if (options.pause === undefined) await delay(waitMs, undefined, { signal: world.signal });
+      else await options.pause(waitMs);
       return 'again';
     }
     if (recorded === null) {

@@ -1,0 +1,66 @@
+/** The manifests that a command line names, all of them valid, or none is used. */
+
+import { type Diagnostic, formatDiagnostic } from '../manifest/diagnostic.js';
+import { expandManifestArguments } from '../manifest/files.js';
+import type { Intent } from '../manifest/intent.js';
+import { loadManifest } from '../manifest/load.js';
+import type { CommandContext } from './context.js';
+import { CommandError } from './errors.js';
+import { EXIT } from './exit-codes.js';
+
+/** Load every manifest. Throws `CommandError` (65) with all problems of all of them; warnings go to stderr. */
+export async function loadManifests(
+  ctx: CommandContext,
+  args: readonly string[],
+): Promise<readonly Intent[]> {
+  const expanded = await expandManifestArguments(args, ctx.cwd);
+  if (!expanded.ok) throw invalid(expanded.problems);
+  const problems: Diagnostic[] = [];
+  const intents: Intent[] = [];
+  for (const file of expanded.files) {
+    const loaded = await loadManifest(file, ctx.env, ctx.cwd);
+    if (!loaded.ok) {
+      problems.push(...loaded.problems);
+      continue;
+    }
+    intents.push(loaded.intent);
+    for (const warning of loaded.warnings) {
+      if (!ctx.json)
+        ctx.stderr(`${formatDiagnostic({ ...warning, message: `warning: ${warning.message}` })}\n`);
+    }
+  }
+  problems.push(...sameTicket(intents));
+  if (problems.length > 0) throw invalid(problems);
+  return intents;
+}
+
+/** One ticket has one open run: two manifests for it cannot both be met. */
+function sameTicket(intents: readonly Intent[]): Diagnostic[] {
+  const problems: Diagnostic[] = [];
+  const seen = new Map<string, string>();
+  for (const { ticket, manifestPath } of intents) {
+    const other = seen.get(ticket.id);
+    if (other === undefined) seen.set(ticket.id, manifestPath);
+    else {
+      problems.push({
+        file: manifestPath,
+        line: 1,
+        column: 1,
+        path: '/ticket/id',
+        message: `ticket ${ticket.id} is also that of ${other}`,
+        suggestion: 'apply one manifest for a ticket',
+      });
+    }
+  }
+  return problems;
+}
+
+function invalid(problems: readonly Diagnostic[]): CommandError {
+  const files = new Set(problems.map((problem) => problem.file));
+  return new CommandError({
+    exitCode: EXIT.invalid,
+    code: 'invalid_manifest',
+    message: `${problems.length} ${problems.length === 1 ? 'problem' : 'problems'} in ${[...files].join(', ')}; nothing was done`,
+    problems,
+  });
+}

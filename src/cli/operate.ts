@@ -1,0 +1,86 @@
+/** What stop, restart, resume and cleanup share: the run is selected, something is done to it, its end is told. */
+import type { Converged } from '../execute/converge.js';
+import type { Look } from '../execute/observe.js';
+import type { World } from '../execute/world.js';
+import { missingSteps, type Plan } from '../plan/plan.js';
+import type { RecordedRun } from '../plan/recorded.js';
+import { paint } from '../report/paint.js';
+import { planDocument } from '../report/plan-json.js';
+import { planText } from '../report/plan-text.js';
+import type { CommandContext } from './context.js';
+import { CommandError, interruptedBy } from './errors.js';
+import { EXIT } from './exit-codes.js';
+import { type CommandOptions, flag, text } from './options.js';
+import { endOf, reportEnd } from './outcome.js';
+import { summaryOf, versionEvent } from './summary.js';
+import { refuseInsideWorkspace, reporterOf, selectRun, warnOfBrokenManifest, worldOf } from './world.js';
+
+export interface Operation {
+  /** Do it. */
+  perform(run: RecordedRun, world: World): Promise<Converged>;
+  /** What would be done. */
+  plan(run: RecordedRun, look: Look): Promise<Plan>;
+}
+
+/** Carry an operation out, or with --dry-run show it. Gives the exit code. */
+export async function operateOn(
+  ctx: CommandContext,
+  positionals: readonly string[],
+  options: CommandOptions,
+  operation: Operation,
+): Promise<number> {
+  await refuseInsideWorkspace(ctx);
+  const begun = ctx.now();
+  const { store, stateFolder, run } = await selectRun(ctx, positionals, options);
+  try {
+    namedAgents(run, options);
+    if (flag(options, 'dryRun')) {
+      const plan = await operation.plan(run, { stateFolder, env: { ...ctx.env }, now: ctx.now });
+      return showPlan(ctx, plan);
+    }
+    const reporter = reporterOf(ctx);
+    reporter.emit(versionEvent(ctx));
+    await warnOfBrokenManifest(ctx, run, reporter);
+    const world = worldOf(ctx, store, stateFolder, reporter);
+    const end = await endOf(await operation.perform(run, world), world);
+    reportEnd(reporter, end);
+    const exitCode = interruptedBy(ctx.signal) === null ? end.exitCode : EXIT.sigint;
+    const summary = summaryOf(ctx, {
+      run: end.run,
+      outcome: end.outcome,
+      ticket: run.ticketId,
+      manifest: run.intent.manifestPath,
+      exitCode,
+      changed: end.changed,
+      error: end.error,
+    });
+    reporter.emit({ type: 'summary', exitCode, durationMs: ctx.now() - begun, runs: [summary] });
+    return exitCode;
+  } finally {
+    await store.close();
+  }
+}
+
+/** The agents that `--agent` names; null: all. Throws `CommandError` (64) for one the run does not have. */
+export function namedAgents(run: RecordedRun, options: CommandOptions): readonly string[] | null {
+  const name = text(options, 'agent');
+  if (name === null) return null;
+  const names = run.agents.filter((agent) => !agent.removed).map((agent) => agent.name);
+  if (names.includes(name)) return [name];
+  throw new CommandError({
+    exitCode: EXIT.usage,
+    code: 'unknown_agent',
+    message: `run ${run.id} has no agent "${name}"`,
+    hint: names.length === 0 ? 'it has none' : `it has ${names.join(', ')}`,
+  });
+}
+
+function showPlan(ctx: CommandContext, plan: Plan): number {
+  if (ctx.json) ctx.stdout(`${JSON.stringify(planDocument(plan))}\n`);
+  else {
+    ctx.stdout(planText(plan, paint(ctx.color), { verbose: ctx.verbose }));
+    if (missingSteps(plan).length > 0) ctx.stdout('This was a dry run: nothing was changed.\n');
+  }
+  if (plan.problems.length > 0) return EXIT.failed;
+  return plan.refused.length > 0 ? EXIT.refused : EXIT.done;
+}

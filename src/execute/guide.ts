@@ -1,0 +1,118 @@
+/** Answering a question: recorded first, then the request is archived, compared, and the response written. */
+import { dirname } from 'node:path';
+import type { RecordedGuidance, RecordedRun } from '../plan/recorded.js';
+import { assignSentinels } from '../sentinels/assign.js';
+import { archiveRequest, putBack, setAside, writeGuidanceResponse } from '../sentinels/sentinels.js';
+import { type Looked, lookAt, recordLook } from './look.js';
+import type { World } from './world.js';
+
+export interface Answer {
+  readonly text: string;
+  /** Only this agent's question; null: any. */
+  readonly agent: string | null;
+  /** Only this question; null: the oldest. */
+  readonly id: string | null;
+}
+
+export type Guided =
+  | {
+      readonly kind: 'answered';
+      readonly run: RecordedRun;
+      readonly guidance: RecordedGuidance;
+      readonly looked: Looked;
+    }
+  /** There is no such open question. */
+  | { readonly kind: 'none'; readonly run: RecordedRun; readonly looked: Looked }
+  /** The agent asked something else meanwhile: nothing was delivered. */
+  | {
+      readonly kind: 'changed';
+      readonly run: RecordedRun;
+      readonly answered: RecordedGuidance;
+      readonly now: string | null;
+      readonly looked: Looked;
+    };
+
+/** Answer an open question of a run. The question must be the one that was recorded: else nothing is delivered. */
+export async function answerQuestion(
+  runId: string,
+  answer: Answer,
+  world: World,
+  lockTimeoutMs: number,
+): Promise<Guided> {
+  const { store, reporter, stateFolder, env, now, signal } = world;
+  const look = { stateFolder, env, now };
+  const lock = await store.acquireLock(`run:${runId}`, { timeoutMs: lockTimeoutMs, signal });
+  try {
+    const looked = await lookAt(await store.loadRun(runId), look);
+    const run = await recordLook(store, reporter, looked);
+    const open = run.guidance.filter(
+      (g) =>
+        (g.state === 'pending' || g.state === 'answered') &&
+        (answer.agent === null || g.agent === answer.agent) &&
+        (answer.id === null || g.id === answer.id),
+    );
+    const [question] = open;
+    if (question === undefined) return { kind: 'none', run, looked };
+
+    const recorded = await store.answerGuidance(runId, question.id, answer.text, now());
+    const moved = await archiveRequest(run.workspace, question.file, now());
+    if (moved !== null && moved.digest !== question.digest) {
+      await putBack(run.workspace, moved);
+      await store.withdrawGuidance(runId, question.id);
+      return again('changed', recorded);
+    }
+    // Gone without having been archived by an earlier, interrupted answer: the agent took it back.
+    if (moved === null && question.state === 'pending') {
+      await store.withdrawGuidance(runId, question.id);
+      return again('changed', recorded);
+    }
+    await setOldCompletionAside(run, looked, question, now());
+    await writeGuidanceResponse(run.workspace, dirname(question.file), {
+      guidance_id: question.id,
+      request_id: question.requestId,
+      run_id: run.id,
+      agent: question.agent,
+      question: question.question,
+      answer: answer.text,
+      answered_at: new Date(recorded.answeredAt ?? now()).toISOString(),
+    });
+    const delivered = await store.markDelivered(runId, question.id);
+    reporter.emit({
+      type: 'guidance',
+      runId,
+      id: question.id,
+      agent: question.agent,
+      question: question.question,
+      state: 'delivered',
+    });
+    const after = await lookAt(await store.loadRun(runId), look);
+    return {
+      kind: 'answered',
+      run: await recordLook(store, reporter, after),
+      guidance: delivered,
+      looked: after,
+    };
+
+    async function again(kind: 'changed', answered: RecordedGuidance): Promise<Guided> {
+      const after = await lookAt(await store.loadRun(runId), look);
+      const run = await recordLook(store, reporter, after);
+      const asked = run.guidance.find((g) => g.agent === answered.agent && g.state === 'pending');
+      return { kind, run, answered, now: asked?.question ?? null, looked: after };
+    }
+  } finally {
+    await lock.release();
+  }
+}
+
+/** A completion that is older than the question says nothing about what the answer asks for. */
+async function setOldCompletionAside(
+  run: RecordedRun,
+  looked: Looked,
+  question: RecordedGuidance,
+  at: number,
+): Promise<void> {
+  const own = assignSentinels(run, looked.observed.sentinels).byAgent.get(question.agent);
+  const completion = own?.get('implementation-complete');
+  if (completion === undefined || completion.mtime > question.askedAt) return;
+  await setAside(run.workspace, completion.file, at);
+}

@@ -1,0 +1,141 @@
+/** Stop and cleanup: plans of recorded steps like apply's, with the run's way through its last states. */
+import { type CleanupOptions, compileCleanup, compileStop, type OperateInput } from '../plan/operate.js';
+import { missingSteps, type Plan } from '../plan/plan.js';
+import type { RecordedRun } from '../plan/recorded.js';
+import type { Converged } from './converge.js';
+import { type Looked, lookAt, recordLook } from './look.js';
+import type { Look } from './observe.js';
+import { digest } from './prepare.js';
+import { type Rendering, runPlan } from './tasks.js';
+import { StepRefused, type World } from './world.js';
+
+export interface OperateOptions {
+  readonly rendering: Rendering;
+  readonly lockTimeoutMs: number;
+}
+
+/** The plan of a stop. Looks, changes nothing. */
+export async function planStop(
+  run: RecordedRun,
+  agents: readonly string[] | null,
+  look: Look,
+): Promise<Plan> {
+  return compileStop(operateInput(await lookAt(run, look)), agents);
+}
+
+/** The plan of a cleanup. Looks, changes nothing. */
+export async function planCleanup(run: RecordedRun, options: CleanupOptions, look: Look): Promise<Plan> {
+  return compileCleanup(operateInput(await lookAt(run, { ...look, onlyHere: 'all' })), options);
+}
+
+function operateInput({ recorded, observed, outcome }: Looked): OperateInput {
+  return { recorded, observed, outcome, hash: digest };
+}
+
+/** End agents (`null`: all of them, and the run is stopped then). */
+export async function stopAgents(
+  runId: string,
+  agents: readonly string[] | null,
+  world: World,
+  options: OperateOptions,
+): Promise<Converged> {
+  return operate(runId, world, options, async (looked) => {
+    const plan = compileStop(operateInput(looked), agents);
+    const others = looked.outcome.agents.filter((agent) => agents !== null && !agents.includes(agent.name));
+    const restLives = others.some((agent) => agent.live || agent.verdict === 'starting');
+    // A run that is done and where nothing lives has nothing to stop.
+    const settled =
+      missingSteps(plan).length === 0 &&
+      ['completed', 'stopped'].includes(looked.outcome.run?.state ?? looked.recorded.state);
+    return { plan, passing: 'stopping', nothing: settled, end: restLives ? null : { state: 'stopped' } };
+  });
+}
+
+/** Stop the agents, remove the workspace, keep the branches. */
+export async function cleanUp(
+  runId: string,
+  cleanup: CleanupOptions,
+  world: World,
+  options: OperateOptions,
+): Promise<Converged> {
+  return operate(runId, world, options, async (first) => {
+    const { stateFolder, env, now } = world;
+    const looked = await lookAt(first.recorded, { stateFolder, env, now, onlyHere: 'all' });
+    const plan = compileCleanup(operateInput(looked), cleanup);
+    if (cleanup.keepWorkspaces) {
+      const done = ['stopped', 'closed'].includes(looked.recorded.state) && missingSteps(plan).length === 0;
+      return { plan, passing: 'stopping', nothing: done, end: { state: 'stopped' } };
+    }
+    const nothing = looked.recorded.state === 'closed' && missingSteps(plan).length === 0;
+    return { plan, passing: 'stopping', nothing, end: { state: 'closed' } };
+  });
+}
+
+interface Operation {
+  readonly plan: Plan;
+  /** The state the run is in meanwhile. */
+  readonly passing: 'stopping';
+  /** It is so already. */
+  readonly nothing: boolean;
+  /** null: the run stays in the state that reconciling gives it. */
+  readonly end: { readonly state: 'stopped' | 'closed' } | null;
+}
+
+async function operate(
+  runId: string,
+  world: World,
+  options: OperateOptions,
+  decide: (looked: Looked) => Promise<Operation>,
+): Promise<Converged> {
+  const { store, reporter, stateFolder, env, now, signal } = world;
+  const lock = await store.acquireLock(`run:${runId}`, { timeoutMs: options.lockTimeoutMs, signal });
+  try {
+    const looked = await lookAt(await store.loadRun(runId), { stateFolder, env, now });
+    const run = await recordLook(store, reporter, looked);
+    const operation = await decide(looked);
+    const { plan } = operation;
+    if (plan.refused.length > 0) return { kind: 'refused', run, refusals: plan.refused, plan };
+    if (operation.nothing) return { kind: 'nothing', run };
+
+    const closed = run.state === 'closed';
+    await store.transaction(async () => {
+      if (!closed && operation.end !== null) await moveTo(world, runId, operation.passing);
+      await store.planSteps(
+        runId,
+        missingSteps(plan).map((planned, index) => ({
+          id: planned.id,
+          kind: planned.step.kind,
+          // After everything that the run has: they are its newest steps.
+          ordinal: run.steps.length + index + 1,
+          inputHash: planned.inputHash,
+          again: true,
+        })),
+        'keep',
+      );
+    });
+    const failures = await runPlan(plan, world, { rendering: options.rendering, concurrency: null });
+    signal.throwIfAborted();
+    const failure = failures[0];
+    if (failure !== undefined) {
+      const refused = failure.error instanceof StepRefused;
+      return { kind: 'failed', run: await store.loadRun(runId), failure, refused };
+    }
+    if (operation.end === null) {
+      const after = await lookAt(await store.loadRun(runId), { stateFolder, env, now });
+      return { kind: 'done', run: await recordLook(store, reporter, after) };
+    }
+    if (!closed) await moveTo(world, runId, operation.end.state);
+    return { kind: 'done', run: await store.loadRun(runId) };
+  } finally {
+    await lock.release();
+  }
+}
+
+async function moveTo(world: World, runId: string, state: 'stopping' | 'stopped' | 'closed'): Promise<void> {
+  const changed = await world.store.transitionRun(
+    runId,
+    state,
+    state === 'closed' ? { outcome: 'abandoned' } : {},
+  );
+  if (changed) world.reporter.emit({ type: 'run', runId, state, reason: null });
+}
