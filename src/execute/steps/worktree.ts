@@ -4,10 +4,10 @@ import type { RecordedRepo } from '../../plan/recorded.js';
 import type { StepOf } from '../../plan/steps.js';
 import { ToolFailure } from '../../tools/failure.js';
 import { addWorktree, discardHalfMade } from '../../tools/git-add.js';
-import { archiveNested, backupWorktree } from '../../tools/git-backup.js';
+import { archiveNested, backupWorktree, repositoriesInside } from '../../tools/git-backup.js';
 import { commitOf } from '../../tools/git-read.js';
 import { removeWorktree } from '../../tools/git-remove.js';
-import { onlyHere, worktreeStatus } from '../../tools/git-status.js';
+import { onlyHere } from '../../tools/git-status.js';
 import { halfMadeWorktree, worktreeState } from '../../tools/git-worktree.js';
 import { copyInto, linkInto, type PlaceResult } from '../../tools/place.js';
 import { childOf, gitStillRuns } from '../child.js';
@@ -146,10 +146,9 @@ async function saveWork(
   ctx: StepContext,
 ): Promise<void> {
   const { source, path } = step;
-  const { nested } = await worktreeStatus(path, { placed });
-  for (const inner of nested) {
+  for (const inner of await repositoriesInside(path)) {
     const kept = await archiveNested(path, inner, nestedFolder(ctx.world.stateFolder, ctx.runId, step.repo));
-    note(ctx, `the nested repository ${inner} of ${path} moved to ${kept}`);
+    note(ctx, `the repository ${inner} inside ${path} is kept at ${kept}`);
   }
   const backup = await backupWorktree({ source, path, ref, placed });
   note(
