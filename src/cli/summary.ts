@@ -32,7 +32,8 @@ export function summaryOf(ctx: CommandContext, input: SummaryInput): RunSummary 
     guidancePending: run?.guidance.filter((g) => g.state === 'pending' || g.state === 'answered').length ?? 0,
     criteriaPassed: 0,
     criteriaTotal: run?.intent.criteria.length ?? 0,
-    workspace: run?.workspace ?? null,
+    // A closed run's workspace is gone.
+    workspace: run === null || run.state === 'closed' ? null : run.workspace,
     next: run === null ? null : nextCommand(ctx, run, input.outcome),
     error: input.error,
   };

@@ -7,9 +7,12 @@ import type { Problem } from '../plan/observed.js';
 import { autoSession } from '../sessions/index.js';
 import { findTicketsRoot } from '../tickets/root.js';
 import { sha256 } from '../tools/files.js';
+import { gitVersion, isAtLeast } from '../tools/git.js';
 import { findProgram } from '../tools/process.js';
 import { lookupRegistry } from '../tools/wsm.js';
 import { cloneFolder } from './paths.js';
+
+const OLDEST_GIT = '2.38';
 
 export interface SurroundingsFound extends Surroundings {
   readonly problems: readonly Problem[];
@@ -42,7 +45,9 @@ export async function lookAround(
           from: dirname(intent.manifestPath),
           env,
         });
-  problems.push(...missingPrograms(intent, env));
+  const missing = missingPrograms(intent, env);
+  problems.push(...missing);
+  if (!missing.some((problem) => problem.message.startsWith('git '))) problems.push(...(await oldGit()));
   return {
     autoSession: autoSession(env),
     ticketRoot: root === null ? null : await realOrSame(root.root),
@@ -67,6 +72,15 @@ function missingPrograms(intent: Intent, env: NodeJS.ProcessEnv): Problem[] {
       message: `${program} is not on PATH; ${what} needs it`,
       hint,
     }));
+}
+
+/** `git merge-tree --write-tree`, which close relies on, came with git 2.38. */
+async function oldGit(): Promise<Problem[]> {
+  const version = await gitVersion();
+  if (isAtLeast(version, OLDEST_GIT)) return [];
+  return [
+    { code: 'git_too_old', message: `git ${version} is too old`, hint: `install git ${OLDEST_GIT} or newer` },
+  ];
 }
 
 async function sourceOf(

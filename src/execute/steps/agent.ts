@@ -86,15 +86,16 @@ export const agentStart: StepHandler<'agent.start'> = {
     const folder = folderOf(ctx, run, agent, agent.attempt);
     await mkdir(folder, { recursive: true, mode: 0o700 });
     const driver = sessionDriver(step.session, { env: world.env });
+    const agentsEnv = agentEnv(world, run, agent, step.env, agent.attempt);
     const ref = await driver.start({
       runId: run.id,
       agent: agent.name,
       attempt: agent.attempt,
       sessionName: step.sessionName,
       attemptDir: folder,
-      argv: shellArgv(step.command),
+      argv: shellArgv(step.command, agentsEnv),
       cwd: step.cwd,
-      env: agentEnv(world, run, agent, step.env, agent.attempt),
+      env: agentsEnv,
     });
     await linkLog(agent.sentinelDir, logFileOf(folder));
     await world.store.updateAgent(run.id, agent.name, { tmuxSocket: ref.tmuxSocket });

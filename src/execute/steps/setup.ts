@@ -24,7 +24,7 @@ export const setupRun: StepHandler<'setup.run'> = {
     mkdirSync(dirname(log), { recursive: true, mode: 0o700 });
     const { execa } = await import('execa');
     const fd = openSync(log, 'w', 0o600);
-    const [file = '', ...args] = shellArgv(step.command);
+    const [file = '', ...args] = shellArgv(step.command, world.env);
     try {
       // Its own process group: an interrupt at the terminal reaches metawsm alone, which ends the group itself.
       const child = execa(file, args, {
