@@ -311,7 +311,8 @@ async function findBase(
     });
     return { from: 'origin', ref: `refs/remotes/origin/${repo.baseBranch}`, commit: null };
   }
-  return found;
+  // Offline nothing is fetched: what was fetched last is as good as a local branch.
+  return look.bases?.offline ? { ...found, from: 'local' } : found;
 }
 
 async function observeWorktree(repo: RecordedRepo, look: Look): Promise<ObservedWorktree> {

@@ -140,7 +140,7 @@ function repoSteps(input: PlanInput, repo: RecordedRepo, drift: Change[], warnin
     !worktree.step.existing
   ) {
     steps.push({ step: fetch, action: 'run', reason: reasonFor(fetchRow) });
-  } else if (fetchRow !== undefined) steps.push({ step: fetch, action: 'none', reason: '' });
+  } else if (fetchRow?.state === 'done') steps.push({ step: fetch, action: 'none', reason: '' });
   steps.push(worktree);
 
   const follow = (step: Step, what: string): void => {
