@@ -225,6 +225,8 @@ function judge(
   if (agent.stoppedAttempt === agent.attempt) return { verdict: 'stopped', live };
   if (completion !== undefined) return { verdict: 'completed', live };
   if (exit !== null) {
+    // Ended by a signal that was not metawsm's: killed or crashed, which is no verdict of the agent's own.
+    if (exit.signal !== null) return { verdict: 'dead', live: false };
     if (exit.exitCode !== 0) return { verdict: 'failed', live: false };
     if (pending) return { verdict: 'asking', live: false };
     if (answerUnread) return { verdict: 'answer_unread', live: false };
@@ -279,6 +281,7 @@ function judgeHealth(
     case 'failed':
       return { health: 'failed', reason: `agent ${agent.name} ${howItEnded(exit)}` };
     case 'dead': {
+      if (exit !== null) return { health: 'dead', reason: `agent ${agent.name} ${howItEnded(exit)}` };
       const why = seen?.rebooted
         ? 'the machine was restarted'
         : 'its process is gone and left no exit record (killed?)';
