@@ -129,7 +129,6 @@ policy:
         {
           name: 'coder',
           command: 'cd . && codex exec --skip-git-repo-check - < "$METAWSM_BRIEF"',
-          // biome-ignore lint/suspicious/noTemplateCurlyInString: env values are stored as written
           env: { LOG_LEVEL: '${LEVEL}', PORT: '8080', PRICE: '$$5', ON: 'yes', HOME2: '~' },
           cwd: 'api',
           completeOn: 'exit',

@@ -54,7 +54,6 @@ export function intent(manifestPath: string, ticket = 'T-1'): Intent {
       { kind: 'command', run: 'npm test', repo: 'api', timeoutMs: 1000 },
     ],
     agents: [
-      // biome-ignore lint/suspicious/noTemplateCurlyInString: stored as the manifest has it
       { name: 'agent', command: ['./agent.sh'], env: { A: '${B}' }, cwd: 'api', completeOn: 'signal' },
     ],
     session: 'auto',
