@@ -46,8 +46,8 @@ export async function runPlan(plan: Plan, world: World, options: TreeOptions): P
 
 type Task = ListrTask<TreeContext, ListrRendererFactory>;
 
-/** The tree: exported for tests of its shape. */
-export function tasksOf(plan: Plan, world: World, concurrency: number | null): Task[] {
+/** The tree. */
+function tasksOf(plan: Plan, world: World, concurrency: number | null): Task[] {
   const retries = plan.run.intent.policy.stepRetries;
   const leaf = (planned: PlannedStep, inLane = false): Task =>
     stepTask(planned, inLane, plan, world, retries);

@@ -199,7 +199,7 @@ function counted(
 }
 
 /** How long to wait after an agent's end before its next counted start: 1 s, 2 s, 4 s … at most 1 min. */
-export function backoffMs(startsUsed: number): number {
+function backoffMs(startsUsed: number): number {
   return Math.min(1000 * 2 ** Math.min(startsUsed, 10), 60_000);
 }
 

@@ -221,7 +221,7 @@ function refused(
 }
 
 /** Deep equality of plain JSON data, whatever the order of keys. */
-export function same(a: unknown, b: unknown): boolean {
+function same(a: unknown, b: unknown): boolean {
   return canonical(a) === canonical(b);
 }
 

@@ -47,7 +47,7 @@ export function planText(plan: Plan, paint: Paint, options: { readonly verbose: 
 }
 
 /** The sentence at the end of a plan. */
-export function verdict(plan: Plan): string {
+function verdict(plan: Plan): string {
   if (plan.problems.length > 0) return 'This plan cannot be carried out: see the problems above.';
   if (plan.refused.length > 0) return 'This plan is refused: see above. Nothing would be executed.';
   if (!hasChanges(plan)) return 'No changes. Everything the manifest asks for is there.';
@@ -101,7 +101,7 @@ function stepLines(step: PlannedStep, paint: Paint): string[] {
 }
 
 /** A command as one could type it: argv quoted for a shell, a shell's text as it is. */
-export function commandLine(command: PlannedCommand): string {
+function commandLine(command: PlannedCommand): string {
   if (command.shell !== null) return command.shell.trimEnd().replace(/\n/g, '\n          ');
   return (command.argv ?? []).map(quote).join(' ');
 }

@@ -12,7 +12,7 @@ import { context as validateContext } from './validators.generated.js';
 
 /** Name of the folder that metawsm keeps in a workspace, and that agents may make in a repo. */
 export const SENTINEL_FOLDER = '.metawsm';
-export const CONTEXT_FILE = 'context.json';
+const CONTEXT_FILE = 'context.json';
 
 /** As written. Paths are absolute. */
 export interface WorkspaceContext {

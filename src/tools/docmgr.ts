@@ -5,7 +5,7 @@ import { delimiter, dirname, isAbsolute, join } from 'node:path';
 import { ToolFailure } from './failure.js';
 
 /** How to get docmgr, for a person. */
-export const DOCMGR_HINT =
+const DOCMGR_HINT =
   'install it with "go install github.com/go-go-golems/docmgr/cmd/docmgr@latest", or set tickets.driver to files, which needs no program';
 
 const TIMEOUT_MS = 60_000;

@@ -148,7 +148,7 @@ async function treeOf(path: string, commit: string): Promise<string> {
  * The environment for a commit of metawsm's own: empty where git knows who the caller is, else
  * `metawsm <metawsm@localhost>`.
  */
-export async function commitIdentity(cwd: string): Promise<Readonly<Record<string, string>>> {
+async function commitIdentity(cwd: string): Promise<Readonly<Record<string, string>>> {
   const known = async (role: string) => {
     // Without this git invents an identity from the machine's name.
     const args = ['-c', 'user.useConfigOnly=true', 'var', `GIT_${role}_IDENT`];
