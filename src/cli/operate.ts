@@ -31,7 +31,12 @@ export async function operateOn(
 ): Promise<number> {
   await refuseInsideWorkspace(ctx);
   const begun = ctx.now();
-  const { store, stateFolder, run } = await selectRun(ctx, positionals, options);
+  const { store, stateFolder, run } = await selectRun(
+    ctx,
+    positionals,
+    options,
+    flag(options, 'dryRun') ? 'read' : 'write',
+  );
   try {
     namedAgents(run, options);
     if (flag(options, 'dryRun')) {

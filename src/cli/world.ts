@@ -85,12 +85,13 @@ export interface Selected {
 
 /**
  * Find the run of `<sel>`, `--run-id` or `--ticket`. Throws `CommandError` (64) when there is none, with what
- * there is. A manifest that cannot be read is no error here: the record counts.
+ * there is. A manifest that cannot be read is no error here: the record counts. `read` leaves no trace at all.
  */
 export async function selectRun(
   ctx: CommandContext,
   positionals: readonly string[],
   options: CommandOptions,
+  mode: 'write' | 'read' = 'write',
 ): Promise<Selected> {
   const selector = selectorOf(positionals, options);
   if (selector === null) {
@@ -103,7 +104,8 @@ export async function selectRun(
   }
   const manifest = selector.kind === 'any' && isManifestPath(selector.text) ? selector.text : null;
   const folder = await stateFolderOf(ctx, manifest);
-  const store = await Store.open(folder.path, storeOptions(ctx));
+  const open = mode === 'write' ? Store.open : Store.openReadOnly;
+  const store = await open(folder.path, storeOptions(ctx));
   if (store === null) throw unknownRun(selector, [], folder.path);
   try {
     const run = await findRun(ctx, store, selector, manifest);

@@ -117,7 +117,7 @@ test('who holds a run is named, and looking at it never waits', async ({ rig }) 
   const second = await rig.run('apply run.yaml --lock-timeout 200ms', { code: 75 });
   expect(second.text).toContain(String(first.pid));
   const status = await rig.status();
-  expect(status).toMatchObject({ recorded: false, run: { state: 'planning' } });
+  expect(status).toMatchObject({ recorded: false, run: { state: 'running' } });
   expect(rig.starts()).toBe(0);
 
   rig.touch('go');
@@ -210,15 +210,18 @@ test('logs shows what the agent printed, also while it goes on', async ({ rig })
 
 test('an agent cannot write to the operator’s terminal', async ({ rig }) => {
   await rig.repo('api');
+  // A manifest holds plain text only: the characters are written as escapes of a string literal.
+  const literal = (text: string): string =>
+    JSON.stringify(text).replace(/[^ -~]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`);
   const evil = '\x1b]0;owned\x07\x1b[2J\x9b31m\u202e';
   rig.manifest({
     agent: {
       command: [
         process.execPath,
         '-e',
-        `process.stdout.write(${JSON.stringify(`${evil}\n`)}); require('fs').writeFileSync(
+        `process.stdout.write(${literal(`${evil}\n`)}); require('fs').writeFileSync(
            process.env.METAWSM_SENTINEL_DIR + '/guidance-request.json',
-           JSON.stringify({ question: 'May I?' + ${JSON.stringify(evil)} }))`,
+           JSON.stringify({ question: 'May I?' + ${literal(evil)} }))`,
       ],
     },
   });
