@@ -64,7 +64,7 @@ function tasksOf(plan: Plan, world: World, concurrency: number | null): Task[] {
     }
     tasks.push({
       title: lanes.map(([name]) => name).join(', '),
-      skip: (context) => context.failures.length > 0 && NOT_STARTED,
+      skip: (context) => context.failures.length > 0 && notStarted(world),
       task: (_context, task) =>
         task.newListr(
           lanes.map(([name, steps]) => ({
@@ -102,7 +102,9 @@ function laneOf(planned: PlannedStep): { kind: 'repo' | 'agent'; name: string } 
   return null;
 }
 
-const NOT_STARTED = 'not started: an earlier step failed';
+function notStarted(world: World): string {
+  return world.signal.aborted ? 'not started: interrupted' : 'not started: an earlier step failed';
+}
 
 function stepTask(
   planned: PlannedStep,
@@ -122,7 +124,7 @@ function stepTask(
       const failed = inLane
         ? context.failures.some((failure) => laneKey(failure.planned) === laneKey(planned))
         : context.failures.length > 0;
-      return failed && NOT_STARTED;
+      return failed && notStarted(world);
     },
     retry: { tries: retries },
     task: async (context, task) => {
