@@ -241,13 +241,18 @@ function ticketCopyStep(input: PlanInput, remade: boolean): DraftStep | null {
 
 function briefStep(input: PlanInput, changes: readonly ManifestChange[], remade: boolean): DraftStep {
   const told = changes.filter((change) => /^\/(intake|done_criteria|ticket|repos)/.test(change.path));
-  const step: Step = { kind: 'brief.write', changed: told.map((change) => change.path) };
+  const step: Step = { kind: 'brief.write', changed: told.map(inWords) };
   const row = rowOf(input, step);
   if (row?.state !== 'done') return { step, action: 'create', reason: reasonFor(row) };
   if (!unchanged(input, step, row)) return { step, action: 'update', reason: 'what it says changed' };
   return remade
     ? { step, action: 'update', reason: 'the workspace was made again' }
     : { step, action: 'none', reason: '' };
+}
+
+/** A change as an agent is told of it. */
+function inWords({ path, after }: ManifestChange): string {
+  return after === null ? `${path}: no longer there` : `${path}: ${after}`;
 }
 
 /** Remove the worktree of a repo that the manifest dropped; refused while it holds work. */

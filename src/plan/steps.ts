@@ -64,7 +64,7 @@ export type Step =
   /** Write `brief.md` and `context.json` for every agent; one that has an older brief is told what changed. */
   | {
       readonly kind: 'brief.write';
-      /** Manifest paths that changed since the brief was last written: the agents are told in operator-feedback.md. */
+      /** What changed in the manifest since the brief was last written, for operator-feedback.md. */
       readonly changed: readonly string[];
     }
   /** Start an attempt of an agent. */

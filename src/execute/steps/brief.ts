@@ -59,7 +59,9 @@ async function tellWhatChanged(
   const mark = `<!-- brief ${sha256(text).slice(0, 16)} -->`;
   const feedback = await readRegular(join(sentinelDir, FEEDBACK_FILE), MAX_DOCUMENT_BYTES);
   if (feedback.kind === 'file' && feedback.bytes.toString('utf8').includes(mark)) return;
-  const what = changed.length === 0 ? '' : `\n\nChanged: ${[...new Set(changed)].join(', ')}`;
+  // Lines that follow stay part of their item of the list.
+  const items = [...new Set(changed)].map((change) => `- ${change.trimEnd().replaceAll('\n', '\n  ')}`);
+  const what = items.length === 0 ? '' : `\n\nWhat changed:\n\n${items.join('\n')}`;
   await appendFeedback(
     run.workspace,
     sentinelDir,
