@@ -54,7 +54,7 @@ function openProblem(error: unknown): [message: string, suggestion: string | nul
   const code = (error as NodeJS.ErrnoException | null)?.code ?? String(error);
   switch (code) {
     case 'ENOENT':
-      return ['no such file', 'check the path, or write a manifest with `metawsm init`'];
+      return ['no such file', 'check the path'];
     case 'ENOTDIR':
       return ['no such file: a part of its path is not a folder', 'check the path'];
     case 'EACCES':

@@ -37,7 +37,8 @@ export function compileCleanup(input: OperateInput, options: CleanupOptions): Pl
   const refused: Refusal[] = [];
   if (recorded.state === 'closing') refused.push(endedRefusal(recorded));
   const drafts: DraftStep[] = activeAgents(recorded).map((agent) =>
-    stopStep(agent, outcome, 'cleanup', true),
+    // A closed run has no session any more.
+    stopStep(agent, outcome, 'cleanup', recorded.state !== 'closed'),
   );
   if (options.keepWorkspaces) return operatePlan('cleanup', input, drafts, refused);
 

@@ -241,7 +241,7 @@ describe('a file that cannot be read', () => {
   };
 
   test('is missing', async () => {
-    const advice = 'check the path, or write a manifest with `metawsm init`';
+    const advice = 'check the path';
     expect(await said('no.yaml')).toEqual([`no.yaml:1:1: no such file; ${advice}`]);
     const absolute = join(folder, 'no.yaml');
     expect(await said(absolute)).toEqual([`${absolute}:1:1: no such file; ${advice}`]);
