@@ -135,6 +135,7 @@ function repoSteps(input: PlanInput, repo: RecordedRepo, drift: Change[], warnin
   const fetchRow = rowOf(input, fetch);
   if (
     making &&
+    fetchRow?.state !== 'done' &&
     seen.base?.from === 'origin' &&
     worktree.step.kind === 'worktree.create' &&
     !worktree.step.existing
