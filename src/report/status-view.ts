@@ -1,0 +1,170 @@
+/** What `status` and `runs` show: one result, of which the page and the document are two views. Pure. */
+import type { Observed, ObservedWorktree, Warning } from '../plan/observed.js';
+import type { Outcome } from '../plan/outcome.js';
+import type { RecordedAgent, RecordedGuidance, RecordedRepo, RecordedRun } from '../plan/recorded.js';
+import type { NextCommand } from './events.js';
+
+export interface StatusView {
+  /** Milliseconds since the epoch, as all times here. */
+  readonly observedAt: number;
+  /** Why this look was not recorded, as a clause; null: it was. */
+  readonly unrecorded: string | null;
+  readonly run: RecordedRun;
+  /** The manifest's path as one would type it here. */
+  readonly manifest: string;
+  /** The manifest file is not there any more; the record counts. */
+  readonly manifestGone: boolean;
+  readonly agents: readonly AgentView[];
+  /** Questions without a delivered answer, oldest first. */
+  readonly guidance: readonly RecordedGuidance[];
+  readonly criteria: readonly CriterionView[];
+  readonly repos: readonly RepoView[];
+  readonly warnings: readonly Warning[];
+  readonly next: NextCommand | null;
+}
+
+export interface AgentView {
+  readonly agent: RecordedAgent;
+  /** Its own process lives, or may live. */
+  readonly live: boolean;
+  readonly restartsLeft: number;
+  /** Log of its newest attempt; null: never started. */
+  readonly log: string | null;
+}
+
+export interface CriterionView {
+  /** `c1`, `c2`, … in the manifest's order. */
+  readonly id: string;
+  readonly kind: 'command' | 'worded';
+  readonly text: string;
+  readonly repo: string | null;
+}
+
+export interface RepoView {
+  readonly repo: RecordedRepo;
+  /** null: it was not looked at. */
+  readonly worktree: ObservedWorktree | null;
+}
+
+/** A run in the list of runs. */
+export interface RunLine {
+  readonly run: RecordedRun;
+  /** As seen now, not as recorded. */
+  readonly agentsAlive: number;
+}
+
+/** What the outcome of a look is turned into a view with. */
+export interface ViewInput {
+  /** With the look recorded, or (`asObserved`) as it would be. */
+  readonly run: RecordedRun;
+  /** null: nobody looked, as at a closed run. */
+  readonly observed: Observed | null;
+  readonly outcome: Outcome | null;
+  readonly observedAt: number;
+  readonly unrecorded: string | null;
+  readonly manifest: string;
+  readonly manifestGone: boolean;
+  readonly warnings: readonly Warning[];
+  readonly next: NextCommand | null;
+  /** How a criterion is named to people, by its place in the manifest. */
+  readonly criterionText: (criterion: RecordedRun['intent']['criteria'][number]) => string;
+  readonly logOf: (agent: RecordedAgent) => string;
+}
+
+/** Put together what is shown. */
+export function statusView(input: ViewInput): StatusView {
+  const { run, observed, outcome } = input;
+  const { intent } = run;
+  const onlyRepo = intent.repos.length === 1 ? (intent.repos[0]?.name ?? null) : null;
+  const wanted = new Set(intent.repos.map((repo) => repo.name));
+  return {
+    observedAt: input.observedAt,
+    unrecorded: input.unrecorded,
+    run,
+    manifest: input.manifest,
+    manifestGone: input.manifestGone,
+    agents: run.agents
+      .filter((agent) => !agent.removed)
+      .map((agent) => ({
+        agent,
+        live: outcome?.agents.find(({ name }) => name === agent.name)?.live ?? false,
+        restartsLeft: Math.max(0, intent.policy.restartBudget - agent.startsUsed),
+        log: agent.attempt === 0 ? null : input.logOf(agent),
+      })),
+    guidance: run.guidance.filter(isOpenQuestion),
+    criteria: intent.criteria.map((criterion, index) => ({
+      id: `c${index + 1}`,
+      kind: criterion.kind,
+      text: input.criterionText(criterion),
+      repo: criterion.kind === 'command' ? (criterion.repo ?? onlyRepo) : null,
+    })),
+    // Those that the manifest dropped are history; those of a closed run are what it was about.
+    repos: run.repos
+      .filter((repo) => wanted.has(repo.name))
+      .map((repo) => ({ repo, worktree: observed?.repos[repo.name]?.worktree ?? null })),
+    warnings: input.warnings,
+    next: input.next,
+  };
+}
+
+/** The run as a look would be recorded, for when it cannot be: another process is at work. */
+export function asObserved(run: RecordedRun, outcome: Outcome): RecordedRun {
+  const known = run.guidance.map(
+    (g): RecordedGuidance => (outcome.withdrawn.includes(g.id) ? { ...g, state: 'withdrawn' } : g),
+  );
+  const asked = outcome.newGuidance.map(
+    (fresh, index): RecordedGuidance => ({
+      ...fresh,
+      // The id that it will be recorded under.
+      id: `g${run.guidance.length + index + 1}`,
+      state: 'pending',
+      answer: null,
+      answeredAt: null,
+    }),
+  );
+  return {
+    ...run,
+    ...(outcome.run ?? {}),
+    agents: run.agents.map((agent) => ({
+      ...agent,
+      ...outcome.agents.find(({ name }) => name === agent.name)?.patch,
+    })),
+    guidance: [...known, ...asked],
+  };
+}
+
+/** A question whose answer was not delivered yet. */
+export function isOpenQuestion(guidance: RecordedGuidance): boolean {
+  return guidance.state === 'pending' || guidance.state === 'answered';
+}
+
+/** Where a run goes on: its first step that is not done; null: there is none, or it is closed. */
+export function resumeStep(run: RecordedRun): string | null {
+  if (run.state === 'closed') return null;
+  return run.steps.find((step) => step.state !== 'done' && step.state !== 'skipped')?.id ?? null;
+}
+
+/** Whether a run waits for its operator, so that watching it shows nothing new by itself. */
+export function waitsForOperator(run: RecordedRun): boolean {
+  switch (run.state) {
+    case 'created':
+    case 'planning':
+    case 'running':
+    case 'stopping':
+    case 'closing':
+      return false;
+    case 'awaiting_guidance':
+    case 'paused':
+    case 'failed':
+    case 'completed':
+    case 'stopped':
+    case 'closed':
+      return true;
+    default:
+      return unreachable(run.state);
+  }
+}
+
+function unreachable(state: never): never {
+  throw new Error(`no such state: ${String(state)}`);
+}
