@@ -25,7 +25,9 @@ export function assignSentinels(run: RecordedRun, found: readonly FoundSentinel[
   const agents = run.agents.filter((agent) => !agent.removed);
   const byAgent = new Map<string, Map<SentinelKind, OwnSentinel>>(agents.map((a) => [a.name, new Map()]));
   const warnings: Warning[] = [];
-  const ownFolderFirst = [...found].sort((a, b) => rank(a) - rank(b));
+  const ownFolderFirst = found
+    .map((sentinel) => inPlace(run, agents, sentinel))
+    .sort((a, b) => rank(a) - rank(b));
 
   for (const sentinel of ownFolderFirst) {
     if (sentinel.content.kind === 'problem') {
@@ -62,6 +64,18 @@ export function assignSentinels(run: RecordedRun, found: readonly FoundSentinel[
   return { byAgent, warnings };
 }
 
+/** The folder of one agent that is also the workspace's: a file there that names another agent is the workspace's. */
+function inPlace(run: RecordedRun, agents: readonly RecordedAgent[], sentinel: FoundSentinel): FoundSentinel {
+  const { place, content } = sentinel;
+  if (place.kind !== 'agent' || content.kind === 'problem') return sentinel;
+  const named = content.value.agent ?? null;
+  const owner = agents.find((agent) => agent.name === place.agent);
+  const shared = owner?.sentinelDir === `${run.workspace}/.metawsm`;
+  return shared && named !== null && named !== place.agent
+    ? { ...sentinel, place: { kind: 'workspace' } }
+    : sentinel;
+}
+
 function rank(sentinel: FoundSentinel): number {
   return sentinel.place.kind === 'agent' ? 0 : sentinel.place.kind === 'workspace' ? 1 : 2;
 }
@@ -82,7 +96,6 @@ function ownerOf(
     const folderOf = sentinel.place.agent;
     const owner = agents.find((agent) => agent.name === folderOf);
     if (owner === undefined) return `lies in the folder of ${folderOf}, which is no agent of this run`;
-    // The shared folder of a single agent is also the workspace's: there the field decides.
     if (named !== null && named !== folderOf)
       return `names the agent "${named}" in the folder of ${folderOf}`;
     return owner;
@@ -94,12 +107,11 @@ function ownerOf(
     );
   }
   if (agents.length === 1 && agents[0] !== undefined) return agents[0];
-  if (sentinel.place.kind === 'repo') {
-    const repoName = sentinel.place.repo;
-    const path = run.repos.find((repo) => repo.name === repoName)?.path;
-    const there = agents.filter((agent) => agent.cwd === path);
-    if (there.length === 1 && there[0] !== undefined) return there[0];
-  }
+  const { place } = sentinel;
+  const cwd =
+    place.kind === 'workspace' ? run.workspace : run.repos.find((repo) => repo.name === place.repo)?.path;
+  const there = agents.filter((agent) => agent.cwd === cwd);
+  if (there.length === 1 && there[0] !== undefined) return there[0];
   return 'has no "agent" field, and it could belong to several agents';
 }
 

@@ -23,14 +23,20 @@ export function reconcile(run: RecordedRun, observed: Observed): Outcome {
     newGuidance.push(...asked.fresh);
     withdrawn.push(...asked.withdrawn);
     const outcome = decideAgent(run, agent, observed, own, asked.pending);
-    if (outcome.verdict === 'completed' && (outcome.patch.exitCode ?? 0) !== 0) {
+    const exit = observed.agents[agent.name]?.exit ?? null;
+    if (outcome.verdict === 'completed' && exit !== null && exit.exitCode !== 0) {
       warnings.push({
         code: 'exit_after_completion',
-        message: `agent ${agent.name} signalled completion and then exited with status ${outcome.patch.exitCode}`,
+        message: `agent ${agent.name} signalled completion and then ${howItEnded(exit)}`,
         file: null,
       });
     }
     outcomes.push(outcome);
+  }
+  // Nobody is left to read an answer to what a removed agent asked.
+  for (const { id, agent, state } of run.guidance) {
+    if ((state === 'pending' || state === 'answered') && !agents.some((a) => a.name === agent))
+      withdrawn.push(id);
   }
 
   const anyPending =
@@ -151,7 +157,16 @@ function decideAgent(
   const completion = own.get('implementation-complete');
   const unreadAnswer = unreadAnswerOf(run, agent, seen, own.get('guidance-response'));
   const completeOn = run.intent.agents.find((a) => a.name === agent.name)?.completeOn ?? 'signal';
-  const { verdict, live } = judge(agent, seen, completion, completeOn, pending, unreadAnswer !== null);
+  const startFailed = run.steps.some((s) => s.id === `agent.start/${agent.name}` && s.state === 'failed');
+  const { verdict, live } = judge(
+    agent,
+    seen,
+    completion,
+    completeOn,
+    pending,
+    unreadAnswer !== null,
+    startFailed,
+  );
 
   const current = seen !== undefined && seen.attempt === agent.attempt ? seen : undefined;
   const exit = current?.exit ?? null;
@@ -217,6 +232,7 @@ function judge(
   completeOn: 'signal' | 'exit',
   pending: boolean,
   answerUnread: boolean,
+  startFailed: boolean,
 ): { verdict: AgentVerdict; live: boolean } {
   if (agent.attempt === 0) return { verdict: 'not_started', live: false };
   if (seen === undefined || seen.attempt !== agent.attempt) return { verdict: 'unknown', live: true };
@@ -234,7 +250,8 @@ function judge(
     return { verdict: 'silent', live: false };
   }
   if (seen.claim === 'none') return { verdict: seen.rebooted ? 'not_started' : 'starting', live: false };
-  if (seen.claim === 'void') return { verdict: 'not_started', live: false };
+  // Void: it can never run. Either nobody waited for it, or its start failed for that.
+  if (seen.claim === 'void') return { verdict: startFailed ? 'dead' : 'not_started', live: false };
   if (seen.process === 'dead') {
     // The wrapper lives: the agent's end is about to be recorded.
     if (seen.wrapper === 'alive') return { verdict: pending ? 'asking' : 'alive', live: true };
@@ -282,6 +299,8 @@ function judgeHealth(
       return { health: 'failed', reason: `agent ${agent.name} ${howItEnded(exit)}` };
     case 'dead': {
       if (exit !== null) return { health: 'dead', reason: `agent ${agent.name} ${howItEnded(exit)}` };
+      if (seen?.claim === 'void')
+        return { health: 'dead', reason: `agent ${agent.name} was not started: its session did not begin` };
       const why = seen?.rebooted
         ? 'the machine was restarted'
         : 'its process is gone and left no exit record (killed?)';
