@@ -36,13 +36,14 @@ describe.each(['process', 'tmux'] as const)('with %s sessions', (session) => {
         if (kills > 60) throw new Error(`it never ends\n${await rig.dump()}`);
       }
 
-      await rig.untilFile('alive-agent-1');
       expect(kills).toBeGreaterThan(3);
-      expect(rig.starts()).toBe(1);
       expect(await rig.runs()).toHaveLength(1);
       const { run, agents } = await rig.status();
       expect(run.state).toBe('running');
-      expect(agents[0]).toMatchObject({ state: 'running', attempt: 1 });
+      expect(agents[0]?.state).toBe('running');
+      // An attempt that a kill came before is given up: its number is never used again, and it never ran.
+      await rig.untilFile(`alive-agent-${agents[0]?.attempt}`);
+      expect(rig.starts()).toBe(1);
       for (const repo of [api, web]) {
         expect(await repo.worktrees()).toEqual([path.join(run.workspace, path.basename(repo.path))]);
         expect((await repo.branches()).sort()).toEqual(['main', `task/${path.basename(run.workspace)}`]);
