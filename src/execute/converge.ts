@@ -169,7 +169,7 @@ async function converge(
       // Waiting holds no lock: meanwhile a second terminal can stop the run.
       await lock?.release();
       lock = null;
-      note(world, plan.run.id, `waiting ${(waitMs / 1000).toFixed(1)} s before an agent is started again`);
+      note(world, plan.run.id, `waiting ${(Math.ceil(waitMs / 100) / 10).toFixed(1)} s before an agent is started again`);
       if (options.pause === undefined) await delay(waitMs, undefined, { signal: world.signal });
       else await options.pause(waitMs);
       return 'again';
