@@ -99,7 +99,7 @@ export const COMMANDS: readonly CommandSpec[] = [
     example: 'metawsm status LOGIN-7 --watch',
     selector: 'optional',
     options: [
-      { flags: '--watch', description: 'Look again and again until interrupted' },
+      { flags: '--watch', description: 'Look again and again until the run waits for you' },
       {
         flags: '--exit-code',
         description: "Exit with the run's state: 1 failed, 3 needs an answer, 4 paused",
@@ -125,10 +125,10 @@ export const COMMANDS: readonly CommandSpec[] = [
   {
     name: 'logs',
     args: '[sel]',
-    usage: '<sel> [options]',
+    usage: '[<sel>] [options]',
     description: 'Print what the agent printed',
     example: 'metawsm logs LOGIN-7 --follow',
-    selector: 'required',
+    selector: 'optional',
     options: [{ flags: '-f, --follow', description: 'Go on as the agent prints more' }, AGENT],
     load: () => import('./logs.js'),
   },

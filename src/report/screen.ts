@@ -28,7 +28,7 @@ export function openScreen(): Screen {
       const rows = process.stdout.rows || 24;
       const lines = text.trimEnd().split('\n');
       const fitting = lines.length > rows ? [...lines.slice(0, rows - 1), '…'] : lines;
-      const page = fitting.map((line) => `${line}\u001b[0m\u001b[K`).join('\r\n');
+      const page = fitting.map((line) => `${line}\u001b[0m\u001b[K`).join('\n');
       // In one piece, from the top, the rest cleared: nothing flickers.
       write(`\u001b[H${page}\u001b[J`);
     },
