@@ -199,11 +199,13 @@ async function observeRepo(
     );
   }
   if (!source.isTop && intent?.source.kind === 'path') {
-    return problem(
+    const { name } = problem(
       'repo_not_top',
       `repo ${repo.name}: ${repo.source} is inside the repository ${source.topLevel ?? source.commonDir}, not its top`,
       `say path: ${source.topLevel ?? source.commonDir}`,
     );
+    // Which repository that is decides whether another repo of the run is the same one.
+    return { name, repo: { ...NO_REPO, commonDir: source.commonDir } };
   }
   const [worktree, branch] = await Promise.all([
     observeWorktree(repo, look),

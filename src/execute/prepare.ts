@@ -10,7 +10,7 @@ import { autoSession } from '../sessions/index.js';
 import { sha256 } from '../tools/files.js';
 import type { Looked } from './look.js';
 import { type Look, observe } from './observe.js';
-import { lookAround } from './surroundings.js';
+import { commandsMissing, lookAround } from './surroundings.js';
 
 export interface PrepareOptions {
   readonly stateFolder: string;
@@ -66,7 +66,8 @@ export async function prepare(
   };
   const observed = await observe(run, look);
   const outcome = recorded === null ? null : reconcile(recorded, observed);
-  const plan = compile({ request, run, recorded, observed, outcome, hash: digest });
+  const compiled = compile({ request, run, recorded, observed, outcome, hash: digest });
+  const plan = { ...compiled, problems: [...compiled.problems, ...commandsMissing(compiled, env)] };
   return { plan, looked: recorded === null || outcome === null ? null : { recorded, observed, outcome } };
 }
 

@@ -1,9 +1,11 @@
 /** What a run keeps of the machine it is made on: source clones, tickets root, session driver. Looks at files only. */
 import { realpath } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import { expandEnvValue } from '../manifest/expand.js';
 import type { Intent, RepoIntent } from '../manifest/intent.js';
 import type { Surroundings } from '../plan/draft.js';
 import type { Problem } from '../plan/observed.js';
+import { missingSteps, type Plan } from '../plan/plan.js';
 import { autoSession } from '../sessions/index.js';
 import { findTicketsRoot } from '../tickets/root.js';
 import { sha256 } from '../tools/files.js';
@@ -102,4 +104,24 @@ async function sourceOf(
 
 function realOrSame(path: string): Promise<string> {
   return realpath(path).catch(() => path);
+}
+
+/** Programs of the commands that a plan would run, as far as that can be known: a shell looks up its own. */
+export function commandsMissing(plan: Plan, env: NodeJS.ProcessEnv): readonly Problem[] {
+  const problems = new Map<string, Problem>();
+  for (const { id, step } of missingSteps(plan)) {
+    if (step.kind !== 'agent.start' && step.kind !== 'setup.run') continue;
+    const program = typeof step.command === 'string' ? 'sh' : (step.command[0] ?? '');
+    // A path may lead to what a setup command makes in the worktree; metawsm itself is always there for agents.
+    if (program.includes('/') || program === 'metawsm') continue;
+    const path = step.kind === 'agent.start' ? step.env.PATH : undefined;
+    const expanded = path === undefined ? null : expandEnvValue(path, env);
+    if (findProgram(program, expanded?.ok ? { PATH: expanded.value } : env) !== null) continue;
+    problems.set(program, {
+      code: 'program_missing',
+      message: `${program} is not on PATH; ${id} needs it`,
+      hint: `install ${program}; or, where the setup installs it, write the command as a string, which a shell looks up when it runs`,
+    });
+  }
+  return [...problems.values()];
 }
