@@ -129,9 +129,15 @@ async function awaitStart(
 ): Promise<void> {
   const { world } = ctx;
   const begun = performance.now();
+  let told = false;
   for (let wait = 5; ; wait = Math.min(wait * 2, 100)) {
     const view = await observeAttempt(folder);
     await recordView(ctx, agent, view);
+    if (!told && view.started !== null && view.exit === null) {
+      told = true;
+      const { id: runId } = run;
+      world.reporter.emit({ type: 'agent', runId, name: agent.name, state: 'running', exitCode: null });
+    }
     if (view.exit !== null) {
       if (view.exit.exitCode === 0) return;
       const how =
