@@ -11,7 +11,7 @@ import type { CommandContext } from './context.js';
 import { CommandError, interruptedBy } from './errors.js';
 import { EXIT } from './exit-codes.js';
 import { type CommandOptions, flag, text } from './options.js';
-import { endOf, reportEnd } from './outcome.js';
+import { endOf, impossible, reportEnd } from './outcome.js';
 import { summaryOf, versionEvent } from './summary.js';
 import { refuseInsideWorkspace, reporterOf, selectRun, warnOfBrokenManifest, worldOf } from './world.js';
 
@@ -81,6 +81,7 @@ export function namedAgents(run: RecordedRun, options: CommandOptions): readonly
 }
 
 function showPlan(ctx: CommandContext, plan: Plan): number {
+  if (ctx.json && plan.problems.length > 0) throw impossible([plan]);
   if (ctx.json) ctx.stdout(`${JSON.stringify(planDocument(plan))}\n`);
   else {
     ctx.stdout(planText(plan, paint(ctx.color), { verbose: ctx.verbose }));

@@ -7,11 +7,12 @@ import { attemptFolder } from '../execute/paths.js';
 import type { Waited } from '../execute/wait.js';
 import { StepFailed, StepRefused, type World } from '../execute/world.js';
 import type { Outcome } from '../plan/outcome.js';
+import type { Plan } from '../plan/plan.js';
 import type { RecordedRun } from '../plan/recorded.js';
 import type { Reporter, RunSummary } from '../report/events.js';
 import { logFileOf } from '../sessions/attempt.js';
 import { tailLines } from '../tools/files.js';
-import { toCommandError } from './errors.js';
+import { CommandError, toCommandError } from './errors.js';
 import { EXIT } from './exit-codes.js';
 
 /** How one run ended in this command. */
@@ -152,5 +153,18 @@ export function reportEnd(reporter: Reporter, end: Ended): void {
     hint: end.hints.length === 0 ? null : end.hints.join('\n'),
     stepId: end.error.stepId,
     logTail: end.error.logTail,
+  });
+}
+
+/** What makes plans impossible, all of it, as the failure of a command that only looks. */
+export function impossible(plans: readonly Plan[]): CommandError {
+  const problems = plans.flatMap((plan) =>
+    plan.problems.map((problem) => ({ ...problem, file: plan.manifest })),
+  );
+  return new CommandError({
+    exitCode: EXIT.failed,
+    code: problems[0]?.code ?? 'impossible',
+    message: `${problems.length} ${problems.length === 1 ? 'problem' : 'problems'} found before the first step`,
+    problems,
   });
 }

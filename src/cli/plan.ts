@@ -14,6 +14,7 @@ import type { CommandContext } from './context.js';
 import { EXIT, worst } from './exit-codes.js';
 import { loadManifests } from './manifests.js';
 import { flag } from './options.js';
+import { impossible } from './outcome.js';
 import { refuseInsideWorkspace, stateFolderOf, storeOptions } from './world.js';
 
 export const run: CommandModule['run'] = async (ctx, files, options) => {
@@ -22,6 +23,7 @@ export const run: CommandModule['run'] = async (ctx, files, options) => {
   const plans: Plan[] = [];
   for (const intent of intents) plans.push(await planFor(ctx, intent, flag(options, 'offline')));
 
+  if (ctx.json && plans.some((plan) => plan.problems.length > 0)) throw impossible(plans);
   if (ctx.json) {
     const [only] = plans;
     const document = plans.length === 1 && only !== undefined ? planDocument(only) : plansDocument(plans);
