@@ -1,7 +1,9 @@
 /** `metawsm apply`: create the run or continue it, execute what is missing, and with --wait see it through. */
+import { resolve } from 'node:path';
 import { createInterface } from 'node:readline/promises';
 import { applyIntent, type ConvergeOptions } from '../execute/converge.js';
 import { Warner } from '../execute/look.js';
+import { readSavedPlan, type SavedPlan } from '../execute/saved-plan.js';
 import { stopAgents } from '../execute/stop.js';
 import { waitUntilSettled } from '../execute/wait.js';
 import type { World } from '../execute/world.js';
@@ -14,7 +16,7 @@ import { appendStepSummary } from '../report/github.js';
 import { Store } from '../state/store.js';
 import type { CommandModule } from './commands.js';
 import type { CommandContext } from './context.js';
-import { interruptedBy, toCommandError } from './errors.js';
+import { interruptedBy, toCommandError, wrongUsage } from './errors.js';
 import { EXIT, worst } from './exit-codes.js';
 import { loadManifests } from './manifests.js';
 import { type CommandOptions, flag, number, text } from './options.js';
@@ -25,7 +27,8 @@ import { refuseInsideWorkspace, reporterOf, stateFolderOf, storeOptions, worldOf
 
 export const run: CommandModule['run'] = async (ctx, files, options) => {
   await refuseInsideWorkspace(ctx);
-  const intents = await loadManifests(ctx, files);
+  const saved = await savedPlan(ctx, files, options);
+  const intents = await loadManifests(ctx, saved === null ? files : [saved.manifest]);
   const begun = ctx.now();
   const reporter = reporterOf(ctx);
   const stores = new Map<string, Store>();
@@ -33,7 +36,7 @@ export const run: CommandModule['run'] = async (ctx, files, options) => {
   try {
     const ends: Applied[] = [];
     // One after the other: their steps may need the same repositories, and a reader can follow.
-    for (const intent of intents) ends.push(await applyOne(ctx, intent, options, reporter, stores));
+    for (const intent of intents) ends.push(await applyOne(ctx, intent, options, reporter, stores, saved));
     const waited = flag(options, 'wait')
       ? await Promise.all(ends.map((end) => waitFor(ctx, end, options)))
       : ends;
@@ -43,6 +46,21 @@ export const run: CommandModule['run'] = async (ctx, files, options) => {
     for (const store of stores.values()) await store.close();
   }
 };
+
+/** The saved plan that the command line names in place of a manifest; null: it names manifests. */
+async function savedPlan(
+  ctx: CommandContext,
+  files: readonly string[],
+  options: CommandOptions,
+): Promise<SavedPlan | null> {
+  const [file] = files;
+  if (file === undefined || files.length > 1 || /\.ya?ml$/.test(file)) return null;
+  const saved = await readSavedPlan(resolve(ctx.cwd, file));
+  if (saved !== null && flag(options, 'newRun')) {
+    throw wrongUsage('apply', 'a saved plan is executed as it is: --new-run does not go with it');
+  }
+  return saved;
+}
 
 /** One manifest on its way through the command. */
 interface Applied {
@@ -58,6 +76,7 @@ async function applyOne(
   options: CommandOptions,
   reporter: Reporter,
   stores: Map<string, Store>,
+  saved: SavedPlan | null,
 ): Promise<Applied> {
   let world: World | null = null;
   let converge: ConvergeOptions | null = null;
@@ -69,6 +88,7 @@ async function applyOne(
     converge = convergeOptions(ctx, options, reporter);
     const result = await applyIntent(intent, world, {
       ...converge,
+      ...(saved === null ? {} : { saved, offline: saved.offline }),
       newRun: flag(options, 'newRun'),
       confirmNewRun: (other) => confirmNewRun(ctx, options, other),
     });

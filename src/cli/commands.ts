@@ -67,7 +67,11 @@ export const COMMANDS: readonly CommandSpec[] = [
     usage: '<manifest…> [options]',
     description: 'Show what apply would do now, and change nothing',
     example: 'metawsm plan manifests/login.yaml',
-    options: [{ flags: '--detailed-exitcode', description: 'Exit 2 when there are changes' }, OFFLINE],
+    options: [
+      { flags: '--detailed-exitcode', description: 'Exit 2 when there are changes' },
+      OFFLINE,
+      { flags: '--out <file>', description: 'Save the plan, so that apply can execute exactly this one' },
+    ],
     load: () => import('./plan.js'),
   },
   {

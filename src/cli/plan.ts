@@ -1,27 +1,33 @@
 /** `metawsm plan`: what apply would do now. Writes nothing. */
 import { existsSync } from 'node:fs';
-import { isFinished, prepare, unknownIdentity } from '../execute/prepare.js';
+import { resolve } from 'node:path';
+import { isFinished, newIdentity, prepare, unknownIdentity } from '../execute/prepare.js';
+import { readSavedPlan, type SavedPlan, sealsOf } from '../execute/saved-plan.js';
 import type { Intent } from '../manifest/intent.js';
+import type { Identity } from '../plan/draft.js';
 import { hasChanges, type Plan } from '../plan/plan.js';
 import type { RecordedRun } from '../plan/recorded.js';
 import { paint } from '../report/paint.js';
 import { planDocument, plansDocument } from '../report/plan-json.js';
 import { planText } from '../report/plan-text.js';
 import { Store } from '../state/store.js';
-import { safeText } from '../tools/files.js';
+import { safeText, writeAtomic } from '../tools/files.js';
 import type { CommandModule } from './commands.js';
 import type { CommandContext } from './context.js';
+import { CommandError } from './errors.js';
 import { EXIT, worst } from './exit-codes.js';
 import { loadManifests } from './manifests.js';
-import { flag } from './options.js';
+import { flag, text } from './options.js';
 import { impossible } from './outcome.js';
 import { refuseInsideWorkspace, stateFolderOf, storeOptions } from './world.js';
 
 export const run: CommandModule['run'] = async (ctx, files, options) => {
   await refuseInsideWorkspace(ctx);
   const intents = await loadManifests(ctx, files);
+  const out = text(options, 'out');
+  if (out !== null && intents.length !== 1) throw wrongOut('--out saves the plan of one manifest');
   const plans: Plan[] = [];
-  for (const intent of intents) plans.push(await planFor(ctx, intent, flag(options, 'offline')));
+  for (const intent of intents) plans.push(await planFor(ctx, intent, flag(options, 'offline'), out));
 
   if (ctx.json && plans.some((plan) => plan.problems.length > 0)) throw impossible(plans);
   if (ctx.json) {
@@ -36,11 +42,18 @@ export const run: CommandModule['run'] = async (ctx, files, options) => {
 };
 
 /** The plan of one manifest, from a look at the record that leaves no trace. */
-async function planFor(ctx: CommandContext, intent: Intent, offline: boolean): Promise<Plan> {
+async function planFor(
+  ctx: CommandContext,
+  intent: Intent,
+  offline: boolean,
+  out: string | null,
+): Promise<Plan> {
   const folder = await stateFolderOf(ctx, intent.manifestPath);
   const store = folder.exists ? await Store.openReadOnly(folder.path, storeOptions(ctx)) : null;
   try {
     const { recorded, conflict } = await recordedFor(store, intent);
+    // A plan that is to be executed as it is decides its names now.
+    const identity = out === null ? unknownIdentity(ctx.now()) : newIdentity(ctx.now());
     const prepared = await prepare(
       intent,
       recorded,
@@ -51,10 +64,13 @@ async function planFor(ctx: CommandContext, intent: Intent, offline: boolean): P
         now: ctx.now,
         offline,
         signal: ctx.signal,
-        identity: unknownIdentity(ctx.now()),
+        identity,
       },
     );
-    if (conflict === null) return prepared.plan;
+    if (conflict === null) {
+      if (out !== null) await save(ctx, out, prepared.plan, recorded, identity, offline);
+      return prepared.plan;
+    }
     const refusal = {
       code: 'ticket_taken',
       message: `ticket ${intent.ticket.id} has the open run ${conflict.id} of the manifest ${conflict.manifestPath}`,
@@ -64,6 +80,45 @@ async function planFor(ctx: CommandContext, intent: Intent, offline: boolean): P
   } finally {
     await store?.close();
   }
+}
+
+/** Write the plan into the one file that plan may write. */
+async function save(
+  ctx: CommandContext,
+  out: string,
+  plan: Plan,
+  recorded: RecordedRun | null,
+  identity: Identity,
+  offline: boolean,
+): Promise<void> {
+  if (plan.refused.length > 0 || plan.problems.length > 0) return;
+  const file = resolve(ctx.cwd, out);
+  if (/\.ya?ml$/.test(file)) throw wrongOut(`${out} is the name of a manifest`);
+  if (existsSync(file) && (await readSavedPlan(file)) === null) {
+    throw wrongOut(`${out} exists and is no saved plan`);
+  }
+  const saved: SavedPlan = {
+    format_version: 1,
+    kind: 'saved_plan',
+    metawsm: ctx.version,
+    created_at: new Date(ctx.now()).toISOString(),
+    manifest: plan.manifest,
+    offline,
+    identity,
+    seals: await sealsOf(plan, recorded),
+    plan: planDocument(plan),
+  };
+  await writeAtomic(file, `${JSON.stringify(saved, null, 2)}\n`, { mode: 0o600 });
+  if (!ctx.json) ctx.stderr(`saved in ${out}; metawsm apply ${out} executes exactly this plan\n`);
+}
+
+function wrongOut(message: string): CommandError {
+  return new CommandError({
+    exitCode: EXIT.usage,
+    code: 'usage',
+    message,
+    hint: 'name one manifest, and a file for its plan, such as --out login.plan',
+  });
 }
 
 async function recordedFor(

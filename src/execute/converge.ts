@@ -8,6 +8,7 @@ import type { PlannedStep, Refusal } from '../plan/steps.js';
 import type { Lock } from '../state/locks.js';
 import { lookAt, recordLook, type Warner } from './look.js';
 import { isFinished, newIdentity, type Prepared, prepare } from './prepare.js';
+import { type SavedPlan, sealsOf, staleReason } from './saved-plan.js';
 import { type Failure, type Rendering, runPlan } from './tasks.js';
 import { StepFailed, StepRefused, type World } from './world.js';
 
@@ -21,6 +22,8 @@ export interface ConvergeOptions {
   readonly confirm: (plan: Plan, steps: readonly PlannedStep[]) => Promise<boolean>;
   /** How to wait out a backoff, in milliseconds; by default until it is over or the operator interrupts. */
   readonly pause?: (ms: number) => Promise<void>;
+  /** A plan that was saved: executed exactly so, or refused. */
+  readonly saved?: SavedPlan;
   /** Told what is about to be executed. */
   readonly announce: (plan: Plan) => void;
 }
@@ -154,9 +157,13 @@ async function converge(
       now: world.now,
       offline: options.offline,
       signal: world.signal,
-      identity: newIdentity(world.now()),
+      identity: options.saved?.identity ?? newIdentity(world.now()),
     });
     const { plan } = prepared;
+    if (options.saved !== undefined) {
+      const stale = staleReason(options.saved.seals, await sealsOf(plan, recorded));
+      if (stale !== null) return { kind: 'refused', run: recorded, refusals: [stale], plan };
+    }
     if (prepared.looked !== null) {
       options.warner.tell(prepared.looked.recorded.id, plan.warnings);
       recorded = await recordLook(store, world.reporter, prepared.looked);
@@ -169,7 +176,11 @@ async function converge(
       // Waiting holds no lock: meanwhile a second terminal can stop the run.
       await lock?.release();
       lock = null;
-      note(world, plan.run.id, `waiting ${(Math.ceil(waitMs / 100) / 10).toFixed(1)} s before an agent is started again`);
+      note(
+        world,
+        plan.run.id,
+        `waiting ${(Math.ceil(waitMs / 100) / 10).toFixed(1)} s before an agent is started again`,
+      );
       if (options.pause === undefined) await delay(waitMs, undefined, { signal: world.signal });
       else await options.pause(waitMs);
       return 'again';
