@@ -97,7 +97,7 @@ async function settledAttempt(attemptDir: string) {
 }
 
 function compiledWrapper(): string {
-  const beside = fileURLToPath(new URL('./wrapper.js', import.meta.url));
+  const beside = fileURLToPath(new URL('../sessions/wrapper.js', import.meta.url));
   if (existsSync(beside)) return beside;
   // Run from the sources, as tests do: the wrapper is a program of its own and needs the build.
   return fileURLToPath(new URL('../../dist/sessions/wrapper.js', import.meta.url));

@@ -23,8 +23,13 @@ const main = process.env.METAWSM_TEST_MAIN ?? fileURLToPath(new URL('../../dist/
 const hook = new URL('./count.mjs', import.meta.url).href;
 const dir = mkdtempSync(path.join(os.tmpdir(), 'mw-bench-'));
 const at = (...names) => path.join(dir, ...names);
+// As it is for whoever runs this, less what would change what metawsm or git does.
+const inherited = Object.entries(process.env).filter(
+  ([name]) =>
+    !/^(GIT_|METAWSM_|XDG_|npm_|NODE_OPTIONS$|NO_COLOR$|FORCE_COLOR$|GITHUB_STEP_SUMMARY$)/.test(name),
+);
 const env = {
-  PATH: process.env.PATH,
+  ...Object.fromEntries(inherited),
   HOME: at('home'),
   LANG: 'C.UTF-8',
   GIT_CONFIG_NOSYSTEM: '1',
@@ -157,6 +162,9 @@ function print(cases, times, costs) {
   console.log(
     `\nmedians of ${runs} rounds; Node ${process.version}, ${os.availableParallelism()} processors`,
   );
+  if (env.NODE_EXTRA_CA_CERTS !== undefined) {
+    console.log('NODE_EXTRA_CA_CERTS is set: each start of node reads it, the unit too');
+  }
   console.log('programs: its own children; the session wrapper (node) then starts the agent');
 }
 
