@@ -6,7 +6,7 @@ import type { RunState } from './lifecycle.js';
 import type { Warning } from './observed.js';
 import type { AgentOutcome } from './outcome.js';
 import type { PlanInput } from './plan.js';
-import type { RecordedAgent, RecordedRun } from './recorded.js';
+import type { RecordedAgent, RecordedRun, RecordedStep } from './recorded.js';
 import type { Change, Refusal, StepOf } from './steps.js';
 
 export interface AgentDecisions {
@@ -104,6 +104,8 @@ function decide(
   if (request.kind === 'restart') {
     const named = request.agents === null || request.agents.includes(agent.name);
     if (named) return start(agent.attempt === 0 ? 'create' : 'replace', 'restart', { replace: live });
+    // The others are left as they are; only what was never started is missing.
+    if (verdict !== 'not_started' && verdict !== 'starting') return none;
   }
   if (request.kind === 'resume' && !live && verdict !== 'completed' && verdict !== 'starting') {
     return start(
@@ -114,19 +116,23 @@ function decide(
 
   switch (verdict) {
     case 'not_started':
-      return start('create', agent.attempt === 0 ? 'first start' : 'its last start never happened');
+      if (agent.attempt === 0) return start('create', 'first start');
+      return start(
+        'create',
+        seen === undefined ? 'it is back in the manifest' : 'its last start never happened',
+      );
     case 'starting':
       // Recorded, not yet seen: the step itself looks whether the start happened.
       return row?.state === 'done' ? none : start('create', 'its start was interrupted');
     case 'alive':
     case 'asking':
     case 'unknown': {
-      if (row !== undefined && row.state === 'pending' && live && !changed) {
+      if (awaits(row) && live && !changed) {
         return start('replace', 'a restart was interrupted', { replace: true });
       }
       if (changed && live) return start('replace', 'its declaration changed', { replace: true }, true);
       // It ended with its question pending: the changed declaration holds from its next start on.
-      if (row !== undefined && row.state !== 'done' && live)
+      if ((row?.state === 'running' || row?.state === 'failed') && live)
         return start('create', 'its start was interrupted');
       if (verdict === 'unknown') {
         return {
@@ -142,14 +148,11 @@ function decide(
     }
     case 'completed':
       if (reopened) return start('replace', 'the completed run has new work', { replace: live }, true);
-      return row !== undefined && row.state === 'running'
-        ? start('create', 'its start was interrupted')
-        : none;
+      if (awaits(row)) return start('replace', 'a restart was interrupted', { replace: live });
+      return row?.state === 'running' ? start('create', 'its start was interrupted') : none;
     case 'stopped':
       // Ended by metawsm: only a restart that was cut short starts it here.
-      return row !== undefined && row.state !== 'done'
-        ? start('create', 'a restart was interrupted', { replace: live })
-        : none;
+      return awaits(row) ? start('create', 'a restart was interrupted', { replace: live }) : none;
     case 'answer_unread': {
       const guidance = seen?.unreadAnswer ?? null;
       const free = guidance !== null && agent.freeStartFor !== guidance.id;
@@ -168,6 +171,14 @@ function decide(
       return counted(input, agent, seen, start);
     }
   }
+}
+
+/**
+ * Whether a start was asked for and not begun. One that an interrupt cut short waits, too, but its attempt runs:
+ * such an agent is left alone.
+ */
+function awaits(row: RecordedStep | undefined): boolean {
+  return row?.state === 'pending' && (row.startedAt === null || row.endedAt !== null);
 }
 
 /** A start that costs one of the restart budget, or the refusal when it is used up. */

@@ -144,6 +144,10 @@ function repoSteps(input: PlanInput, repo: RecordedRepo, drift: Change[], warnin
   } else if (fetchRow?.state === 'done') steps.push({ step: fetch, action: 'none', reason: '' });
   steps.push(worktree);
 
+  // Until all of it was done once, the worktree is still being made: what was added meanwhile belongs to it.
+  const unfinished = (input.recorded?.steps ?? []).some(
+    (row) => row.state !== 'done' && MAKING.some((kind) => `${row.id}/`.startsWith(`${kind}/${name}/`)),
+  );
   const follow = (step: Step, what: string): void => {
     const row = rowOf(input, step);
     if (making)
@@ -152,13 +156,13 @@ function repoSteps(input: PlanInput, repo: RecordedRepo, drift: Change[], warnin
         action: step.kind === 'setup.run' ? 'run' : 'create',
         reason: reasonFor(row, 'fresh worktree'),
       });
-    else if (row === undefined || (row.state === 'done' && !unchanged(input, step, row))) {
+    else if (row === undefined ? !unfinished : row.state === 'done' && !unchanged(input, step, row)) {
       warnings.push({
         code: 'not_redone',
         message: `${what} of repo ${name} changed; its worktree exists already, so that is not done again`,
         file: null,
       });
-    } else if (row.state === 'done') steps.push({ step, action: 'none', reason: '' });
+    } else if (row?.state === 'done') steps.push({ step, action: 'none', reason: '' });
     else steps.push({ step, action: step.kind === 'setup.run' ? 'run' : 'create', reason: reasonFor(row) });
   };
   if (intent.copy.length > 0)
@@ -178,6 +182,9 @@ function repoSteps(input: PlanInput, repo: RecordedRepo, drift: Change[], warnin
   }
   return steps;
 }
+
+/** The steps that make a worktree ready after it was checked out. */
+const MAKING = ['worktree.copy', 'worktree.link', 'setup.run'] as const;
 
 function* setupOf(intent: RepoIntent): Generator<readonly [number, RepoIntent['setup'][number]]> {
   for (const [index, command] of intent.setup.entries()) yield [index + 1, command];

@@ -34,7 +34,11 @@ export function finish(draft: DraftStep, input: FinishInput): PlannedStep {
     reason: draft.reason,
     needsYes: draft.needsYes ?? false,
     commands: commandsOf(step, input.run),
-    inputHash: input.hash(canonical(stepKey(step, input.run))),
+    // What is left as it is stays recorded as it was done: it differs until it is done anew.
+    inputHash:
+      draft.action === 'none' && row !== undefined
+        ? row.inputHash
+        : input.hash(canonical(stepKey(step, input.run))),
   };
 }
 

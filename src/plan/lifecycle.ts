@@ -50,7 +50,7 @@ const RUN_TRANSITIONS: Readonly<Record<RunState, readonly RunState[]>> = {
   paused: ['running', 'awaiting_guidance', 'failed', 'completed', 'stopping', 'closing', 'closed'],
   failed: ['running', 'awaiting_guidance', 'paused', 'completed', 'stopping', 'closing', 'closed'],
   completed: ['running', 'awaiting_guidance', 'paused', 'failed', 'stopping', 'closing', 'closed'],
-  stopping: ['stopped', 'failed', 'closed'],
+  stopping: ['running', 'stopped', 'failed', 'closed'],
   stopped: ['running', 'stopping', 'closing', 'closed'],
   closing: ['closed', 'completed'],
   closed: [],

@@ -103,7 +103,8 @@ export function compile(input: PlanInput): Plan {
     const changes = manifestChanges.map((change) => toChange(change, []));
     return { ...base, steps: [], changes, refused, problems: [], resumeAt: null };
   }
-  if (request.kind === 'apply' && state === 'completed' && manifestChanges.length === 0) {
+  const begun = recorded?.steps.some((row) => row.state === 'pending' || row.state === 'running') ?? false;
+  if (request.kind === 'apply' && state === 'completed' && manifestChanges.length === 0 && !begun) {
     return { ...base, steps: [], changes: [], refused, problems: observed.problems, resumeAt: null };
   }
 
