@@ -48,10 +48,13 @@ export async function endOf(result: Converged, world: World): Promise<Ended> {
     }
     case 'impossible': {
       const { problems } = result.plan;
-      const message = problems.map((problem) => problem.message).join('\n');
-      const hints = [...new Set(problems.map((problem) => problem.hint))];
+      // Each with its own way out: several at once are the rule here.
+      const list = problems.map((problem) => `${problem.message}\n    ${problem.hint}`);
+      const [only = ''] = list;
+      const count = `${problems.length} problems, nothing was done:`;
+      const message = problems.length === 1 ? only : [count, ...list.map((line) => `  ${line}`)].join('\n');
       const error = { code: problems[0]?.code ?? 'impossible', stepId: null, message, logTail: [] };
-      return { ...base, exitCode: EXIT.failed, changed: false, error, hints };
+      return { ...base, exitCode: EXIT.failed, changed: false, error };
     }
     case 'failed': {
       const { error, planned } = result.failure;

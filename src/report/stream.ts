@@ -146,9 +146,8 @@ function summaryText(run: RunSummary, out: Paint): string {
   ].filter((fact) => fact !== null);
   const color = run.exitCode === 0 ? out.green : run.exitCode === 1 ? out.red : out.yellow;
   const lines = [
-    `${out.bold(oneLine(run.ticket))}: ${color(state)}${reason} ${out.dim(`[${facts.join(', ')}]`)}`,
+    `${out.bold(oneLine(run.ticket))}: ${color(state)}${reason}${facts.length === 0 ? '' : ` ${out.dim(`[${facts.join(', ')}]`)}`}`,
   ];
-  if (run.error !== null && run.state === null) lines.push(indented(run.error.message));
   if (run.workspace !== null) lines.push(`  workspace: ${oneLine(run.workspace)}`);
   if (run.next !== null) {
     lines.push(`  next: ${oneLine(run.next.text)} ${out.dim(`(${oneLine(run.next.why)})`)}`);
