@@ -102,6 +102,25 @@ test('a repository inside the worktree is not lost', async ({ rig }) => {
   expect(filesBelow(rig.stateFolder).filter((file) => /nested|archive|backup/.test(file))).not.toEqual([]);
 });
 
+test('a submodule with commits that nobody else has is not lost', async ({ rig }) => {
+  const lib = await rig.repo('lib', { files: { 'lib.txt': 'from lib\n' } });
+  const api = await rig.repo('api');
+  await api.git('submodule', '--quiet', 'add', lib.path, 'vendor/lib');
+  await api.git('commit', '-q', '-m', 'Add lib');
+  rig.manifest();
+  const { run, repos } = await rig.applied();
+  const inner = rig.at(path.join(repos[0]?.path ?? '', 'vendor/lib'));
+  const commit = await inner.commit('Only here', { 'lib.txt': 'better\n' });
+  await rig.at(repos[0]?.path ?? '').git('commit', '-q', '-a', '-m', 'Use it');
+
+  expect((await rig.run('cleanup run.yaml', { code: 4 })).text).toContain('vendor/lib');
+  await rig.run('cleanup run.yaml --force');
+  expect(existsSync(run.workspace)).toBe(false);
+  const kept = path.join(rig.stateFolder, 'runs', run.id, 'nested/api/vendor__lib');
+  expect(await rig.at(kept).git('rev-parse', 'HEAD')).toBe(commit);
+  expect(await rig.at(kept).git('status', '--porcelain')).toBe('');
+});
+
 test('what metawsm put there itself and what git ignores is in nobody’s way', async ({ rig }) => {
   const api = await rig.repo('api', { files: { '.gitignore': 'build/\n', 'README.md': '# api\n' } });
   api.write({ '.env': 'A=1\n' });
