@@ -2,6 +2,7 @@
 import { Listr, type ListrRendererFactory, type ListrTask } from 'listr2';
 import { missingSteps, type Plan } from '../plan/plan.js';
 import type { PlannedStep } from '../plan/steps.js';
+import { Hopeless } from '../report/terminal.js';
 import { safeText } from '../tools/files.js';
 import { perform } from './perform.js';
 import { StepRefused, type World } from './world.js';
@@ -115,7 +116,7 @@ function stepTask(
 ): Task {
   // An agent's start is paid from its own budget, and a refusal stays one.
   const retries = planned.step.kind === 'agent.start' ? 0 : stepRetries;
-  let final: unknown = null;
+  let final: Hopeless | null = null;
   let tries = 0;
   return {
     title: safeText(planned.id),
@@ -137,11 +138,12 @@ function stepTask(
         if (how === 'found') task.title = `${safeText(planned.id)} (was there already)`;
       } catch (error) {
         const last = tries > retries || error instanceof StepRefused || world.signal.aborted;
-        if (last) {
-          final = error;
-          context.failures.push({ planned, error });
-        }
-        throw error instanceof Error && error.message !== '' ? error : new Error(String(error) || 'failed');
+        const shown =
+          error instanceof Error && error.message !== '' ? error : new Error(String(error) || 'failed');
+        if (!last) throw shown;
+        context.failures.push({ planned, error });
+        final = new Hopeless(shown.message, { cause: error });
+        throw final;
       }
     },
   };

@@ -120,6 +120,11 @@ class SilentTree {
   end(): void {}
 }
 
+/** An error that trying again does not help. listr2 does so all the same, but that is not told. */
+export class Hopeless extends Error {
+  override readonly name = 'Hopeless';
+}
+
 interface LineOptions {
   readonly view: ListrView;
   readonly palette: Paint;
@@ -151,6 +156,7 @@ class LineTree {
     const title = (): string => oneLine(task.title ?? '');
     const say = (line: string): void => view.stderr(`${line}\n`);
     let tryingAgain = 0;
+    let hopeless = false;
 
     task.on(ListrTaskEventType.SUBTASK, (subtasks) => this.watch(subtasks));
     task.on(ListrTaskEventType.STATE, (state) => {
@@ -168,7 +174,10 @@ class LineTree {
     task.on(ListrTaskEventType.MESSAGE, (message) => {
       if (!task.hasTitle()) return;
       // listr2 tells the retry first, then the error that it is for.
-      if (message.retry) tryingAgain = message.retry.count ?? 1;
+      if (message.retry) {
+        hopeless = message.retry.error instanceof Hopeless;
+        tryingAgain = hopeless ? 0 : (message.retry.count ?? 1);
+      } else if (message.error !== undefined && hopeless) hopeless = false;
       else if (message.error !== undefined) {
         if (task.subtasks?.some((subtask) => subtask.hasFailed())) return;
         const text = [title(), oneLine(message.error)].filter(Boolean).join(': ');
