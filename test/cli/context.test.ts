@@ -1,9 +1,9 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { describe, expect, test } from 'vitest';
+import { compiled } from '../support/compile.js';
 
-const context = new URL('../../dist/cli/context.js', import.meta.url).href;
-const errors = new URL('../../dist/cli/errors.js', import.meta.url).href;
+const [context, errors] = await compiled('cli/context', 'cli/errors');
 
 /** Runs a script that listens for signals; each line it prints is answered with a signal, while there are any. */
 async function interrupt(script: string, ...signals: NodeJS.Signals[]) {

@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { Listr, type ListrRendererFactory } from 'listr2';
 import { describe, expect, test } from 'vitest';
 import { listrOptions } from '../../src/report/terminal.js';
+import { compiled } from '../support/compile.js';
 
 /** Two repos: one step is tried twice, one fails, one is skipped. Gives what was printed on stderr. */
 async function lines(view: { json?: boolean; quiet?: boolean; verbose?: boolean; color?: boolean }) {
@@ -102,10 +103,12 @@ describe('without a terminal', () => {
   });
 });
 
+const [terminal] = await compiled('report/terminal');
+
 describe.skipIf(!hasTmux())('at a terminal', () => {
   const script = `
     import { Listr } from 'listr2';
-    import { listrOptions } from '${fileURLToPath(new URL('../../dist/report/terminal.js', import.meta.url))}';
+    import { listrOptions } from '${terminal}';
     const view = { json: false, quiet: false, verbose: false, color: false, isTerminal: true };
     const options = listrOptions({ ...view, stderr: (text) => process.stderr.write(text) });
     await new Listr([{ title: 'api', task: (_, task) => task.newListr([
