@@ -85,6 +85,8 @@ export async function look(cwd: string, args: readonly string[]): Promise<string
       baseDir: cwd,
       config: [...SAFE_CONFIG],
       unsafe: { allowUnsafeHooksPath: true, allowUnsafeFsMonitor: true },
+      // Its timer after git's exit would keep this process 50 ms longer than there is something to do.
+      completion: { onExit: false },
       allowEnvironment: Object.keys(process.env).filter((name) => isGitVariable(name) && !isMisleading(name)),
       errors: (error, result) => {
         if (error instanceof GitPluginError) return error;
