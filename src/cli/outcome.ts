@@ -29,10 +29,12 @@ export interface Ended {
 /** Translate the result of converging. */
 export async function endOf(result: Converged, world: World): Promise<Ended> {
   const { run } = result;
+  const known = result.kind === 'done' ? result.outcome : undefined;
   const outcome =
     run === null || run.state === 'closed'
       ? null
-      : (await lookAt(run, { stateFolder: world.stateFolder, env: world.env, now: world.now })).outcome;
+      : (known ??
+        (await lookAt(run, { stateFolder: world.stateFolder, env: world.env, now: world.now })).outcome);
   const base = { run, outcome, error: null, hints: [] };
   switch (result.kind) {
     case 'nothing':

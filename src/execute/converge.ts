@@ -2,6 +2,7 @@
 import { access } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Intent } from '../manifest/intent.js';
+import type { Outcome } from '../plan/outcome.js';
 import { missingSteps, type Plan, type Request } from '../plan/plan.js';
 import type { RecordedRun } from '../plan/recorded.js';
 import type { PlannedStep, Refusal } from '../plan/steps.js';
@@ -31,7 +32,8 @@ export interface ConvergeOptions {
 export type Converged =
   /** Everything the manifest asks for is there: nothing was executed. */
   | { readonly kind: 'nothing'; readonly run: RecordedRun }
-  | { readonly kind: 'done'; readonly run: RecordedRun }
+  /** `outcome`: what the look after it said, where there was one. */
+  | { readonly kind: 'done'; readonly run: RecordedRun; readonly outcome?: Outcome }
   | {
       readonly kind: 'failed';
       readonly run: RecordedRun;
@@ -319,7 +321,7 @@ async function recordEnd(
   options.warner.tell(runId, looked.outcome.warnings);
   let run = await recordLook(store, reporter, looked);
   const failure = failures[0];
-  if (failure === undefined) return { kind: 'done', run };
+  if (failure === undefined) return { kind: 'done', run, outcome: looked.outcome };
 
   const refused = failure.error instanceof StepRefused;
   if (run.state !== 'failed' && !refused) {
