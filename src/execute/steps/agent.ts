@@ -130,7 +130,8 @@ async function awaitStart(
   const { world } = ctx;
   const begun = performance.now();
   let told = false;
-  for (let wait = 5; ; wait = Math.min(wait * 2, 100)) {
+  // Grows slowly: most agents begin within some 50 ms, and this is what apply waits for.
+  for (let wait = 5; ; wait = Math.min(wait * 1.2, 100)) {
     const view = await observeAttempt(folder);
     await recordView(ctx, agent, view);
     if (!told && view.started !== null && view.exit === null) {
