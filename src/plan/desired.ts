@@ -73,7 +73,7 @@ function workspaceStep(input: PlanInput, drift: Change[]): DraftStep {
   if (row?.state === 'done' && there) {
     return unchanged(input, step, row)
       ? { step, action: 'none', reason: '' }
-      : { step, action: 'update', reason: 'a new agent needs its folder' };
+      : { step, action: 'update', reason: 'its agents changed' };
   }
   if (row?.state === 'done') {
     drift.push(gone('workspace', run.workspace, ['workspace.create']));

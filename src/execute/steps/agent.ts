@@ -2,6 +2,7 @@
 import { lstat, mkdir, readlink, symlink, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import type { SessionKind } from '../../manifest/intent.js';
 import type { RecordedAgent, RecordedRun } from '../../plan/recorded.js';
 import type { StepOf } from '../../plan/steps.js';
 import { assignSentinels } from '../../sentinels/assign.js';
@@ -31,6 +32,11 @@ async function agentOf(ctx: StepContext, name: string): Promise<{ run: RecordedR
 
 function folderOf(ctx: StepContext, run: RecordedRun, agent: RecordedAgent, attempt: number): string {
   return attemptFolder(ctx.world.stateFolder, run.id, agent.name, attempt);
+}
+
+/** Where its newest attempt was started, which need not be where its next one is to run. */
+function sessionOf(agent: RecordedAgent): SessionKind {
+  return agent.tmuxSocket === null ? agent.session : 'tmux';
 }
 
 export const agentStart: StepHandler<'agent.start'> = {
@@ -111,7 +117,7 @@ async function endEarlierAttempts(ctx: StepContext, run: RecordedRun, agent: Rec
     if (view.claim === 'void') continue;
     if (view.exit === null && view.process !== null && view.process !== 'dead')
       ctx.output('ending the attempt before');
-    await stopAgent(agent, folder, agent.session, STOP_GRACE_MS, { env: ctx.world.env });
+    await stopAgent(agent, folder, sessionOf(agent), STOP_GRACE_MS, { env: ctx.world.env });
     return;
   }
 }
@@ -234,7 +240,7 @@ export const agentStop: StepHandler<'agent.stop'> = {
     const { run, agent } = await agentOf(ctx, step.agent);
     if (agent.attempt > 0) {
       const folder = folderOf(ctx, run, agent, agent.attempt);
-      const { survivors } = await stopAgent(agent, folder, agent.session, STOP_GRACE_MS, {
+      const { survivors } = await stopAgent(agent, folder, sessionOf(agent), STOP_GRACE_MS, {
         env: ctx.world.env,
       });
       if (survivors.length > 0) {
