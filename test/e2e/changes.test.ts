@@ -3,7 +3,7 @@ import path from 'node:path';
 import { expect } from 'vitest';
 import type { Plan } from '../support/documents.js';
 import { isAlive } from '../support/processes.js';
-import { agent, type ManifestKeys, test } from '../support/rig.js';
+import { agent, hasTmux, type ManifestKeys, test } from '../support/rig.js';
 import { filesBelow } from '../support/snapshot.js';
 
 const intake = { goal: 'Limit logins', scope: 'The login endpoint', constraints: 'No new dependencies' };
@@ -55,6 +55,26 @@ test('a changed agent command restarts the agent, and only with a yes', async ({
   expect(isAlive(pid ?? 0)).toBe(false);
   expect(await rig.agentNamed()).toMatchObject({ attempt: 2, summary: 'by the new command' });
 });
+
+test.skipIf(!hasTmux)(
+  'a changed session moves the agent, and leaves none of the old ones',
+  async ({ rig }) => {
+    await rig.repo('api');
+    rig.manifest({ session: 'tmux' });
+    const { agents } = await rig.applied();
+    const { pid, session_name: session } = await rig.agentNamed();
+    expect(rig.tmuxSessions()).toEqual([session]);
+
+    rig.manifest({ session: 'process' });
+    await rig.run('apply run.yaml', { code: 4 });
+    expect(isAlive(pid ?? 0)).toBe(true);
+    await rig.run('apply run.yaml --yes');
+    expect(isAlive(pid ?? 0)).toBe(false);
+    expect(rig.tmuxSessions()).toEqual([]);
+    expect(await rig.agentNamed()).toMatchObject({ state: 'running', attempt: 2 });
+    expect((await rig.agentNamed()).sentinel_dir).toBe(agents[0]?.sentinel_dir);
+  },
+);
 
 const refusedChanges: readonly (readonly [what: string, keys: ManifestKeys])[] = [
   ['ticket id', { ticket: 'ABC-2' }],

@@ -335,6 +335,16 @@ export class Rig {
     return sections.join('\n----\n');
   }
 
+  /** Names of the tmux sessions of this test; none where no server runs. */
+  tmuxSessions(): string[] {
+    try {
+      const args = ['-L', 'metawsm', 'list-sessions', '-F', '#{session_name}'];
+      return lines(execFileSync('tmux', args, { encoding: 'utf8', env: { ...this.env }, stdio: 'pipe' }));
+    } catch {
+      return [];
+    }
+  }
+
   /** Ends the tmux server of this test, as a crash would. */
   async killTmux(): Promise<void> {
     works('tmux', ['-L', 'metawsm', 'kill-server'], { ...this.env });
