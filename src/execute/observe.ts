@@ -5,7 +5,6 @@ import type { RepoIntent } from '../manifest/intent.js';
 import { briefTitle } from '../plan/names.js';
 import type {
   Observed,
-  ObservedAgent,
   ObservedBase,
   ObservedRepo,
   ObservedTicket,
@@ -49,6 +48,14 @@ export async function observe(run: RecordedRun, look: Look): Promise<Observed> {
   const gitMissing = problems.some(
     (problem) => problem.code === 'program_missing' && /^git /.test(problem.message),
   );
+  // How agents ended is read before what they wrote: one that signals and exits meanwhile has signalled.
+  // Also those that the manifest dropped: whether they live decides what becomes of them.
+  const views = await Promise.all(
+    run.agents.map(async (agent) => {
+      const folder = attemptFolder(look.stateFolder, run.id, agent.name, agent.attempt);
+      return { agent, view: await observeAttempt(folder) };
+    }),
+  );
   const [workspace, repos, sentinels, ticket] = await Promise.all([
     observeWorkspace(run.workspace),
     gitMissing ? [] : Promise.all(run.repos.map((repo) => observeRepo(run, repo, look, problems, warnings))),
@@ -58,12 +65,10 @@ export async function observe(run: RecordedRun, look: Look): Promise<Observed> {
   problems.push(...sameRepository(run, repos));
   const byName = Object.fromEntries(repos.map(({ name, repo }) => [name, repo]));
   const marks = sentinels.map((s) => (s.content.kind === 'valid' ? s.content.digest : s.content.reason));
-  // Also those that the manifest dropped: whether they live decides what becomes of them.
-  const agents = await Promise.all(
-    run.agents.map(
-      async (agent) => [agent.name, await observeAgent(run, agent, byName, marks, look)] as const,
-    ),
-  );
+  const agents = views.map(({ agent, view }) => {
+    const seen = { attempt: agent.attempt, ...view, progress: progressOf(run, agent, byName, marks) };
+    return [agent.name, seen] as const;
+  });
   return {
     now: look.now(),
     repos: byName,
@@ -124,22 +129,17 @@ async function observeTicket(run: RecordedRun, look: Look, problems: Problem[]):
   }
 }
 
-async function observeAgent(
+/** Changes with the HEADs and files of the agent's repos, its run's sentinels and steps. */
+function progressOf(
   run: RecordedRun,
   agent: RecordedAgent,
   repos: Readonly<Record<string, ObservedRepo>>,
   marks: readonly string[],
-  look: Look,
-): Promise<ObservedAgent> {
-  const view = await observeAttempt(attemptFolder(look.stateFolder, run.id, agent.name, agent.attempt));
+): string {
   const mine = run.repos.filter((repo) => agent.cwd === repo.path || agent.cwd === run.workspace);
   const work = mine.map((repo) => [repos[repo.name]?.worktree.head, repos[repo.name]?.worktree.dirtyFiles]);
   const steps = run.steps.map((step) => [step.id, step.state]);
-  return {
-    attempt: agent.attempt,
-    ...view,
-    progress: sha256(JSON.stringify([work, marks, steps])).slice(0, 16),
-  };
+  return sha256(JSON.stringify([work, marks, steps])).slice(0, 16);
 }
 
 const NO_WORKTREE: ObservedWorktree = {
