@@ -18,7 +18,7 @@ import { autoSession } from '../sessions/index.js';
 import { observeAttempt } from '../sessions/observe.js';
 import { ticketDriver } from '../tickets/index.js';
 import { sha256 } from '../tools/files.js';
-import { branchInfo, describeRepo } from '../tools/git-read.js';
+import { branchInfo, locateRepo } from '../tools/git-read.js';
 import { resolveBase, resolveBaseOfUrl } from '../tools/git-remote.js';
 import { diffStat, onlyHere, worktreeStatus } from '../tools/git-status.js';
 import { worktreeState } from '../tools/git-worktree.js';
@@ -177,7 +177,7 @@ async function observeRepo(
     return { name: repo.name, repo: NO_REPO };
   };
   if (repo.source === '') return { name: repo.name, repo: NO_REPO };
-  const source = await describeRepo(repo.source);
+  const source = await locateRepo(repo.source);
   if (!source.exists || !source.isRepo || source.commonDir === null) {
     if (intent?.source.kind === 'url')
       return { name: repo.name, repo: await notClonedYet(repo, intent, look, problems) };
@@ -208,7 +208,7 @@ async function observeRepo(
     return { name, repo: { ...NO_REPO, commonDir: source.commonDir } };
   }
   const [worktree, branch] = await Promise.all([
-    observeWorktree(repo, look),
+    observeWorktree(repo, source.commonDir, look),
     branchInfo(repo.source, repo.branch),
   ]);
   const toMake = worktree.state !== 'ready' && repo.baseRef === null && !repo.removed;
@@ -317,8 +317,8 @@ async function findBase(
   return look.bases?.offline ? { ...found, from: 'local' } : found;
 }
 
-async function observeWorktree(repo: RecordedRepo, look: Look): Promise<ObservedWorktree> {
-  const { state, branch, head } = await worktreeState(repo.source, repo.path, repo.branch);
+async function observeWorktree(repo: RecordedRepo, commonDir: string, look: Look): Promise<ObservedWorktree> {
+  const { state, branch, head } = await worktreeState(repo.source, repo.path, repo.branch, commonDir);
   if (state !== 'ready') return { ...NO_WORKTREE, state, branch, head };
   const wantsOnlyHere = look.onlyHere === 'all' || look.onlyHere?.includes(repo.name) === true;
   const [status, diff, here] = await Promise.all([

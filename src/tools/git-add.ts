@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { ToolFailure } from './failure.js';
 import { networkEnvironment, run } from './git.js';
-import { branchInfo, canonicalPath, isThere } from './git-read.js';
+import { branchInfo, canonicalPath, commonDirOf, isThere } from './git-read.js';
 import { keepLostHead, removeFolder } from './git-remove.js';
 import { holdsOnlyOurGitFile, isUnfinished, worktreeState } from './git-worktree.js';
 
@@ -43,7 +43,8 @@ export async function addWorktree(wanted: AddWorktree): Promise<AddedWorktree> {
     : ['worktree', 'add', '--no-track', '-b', branch, path, wanted.commit];
   const refuse = (summary: string) => new ToolFailure('git', args, source, null, '', { summary });
 
-  const before = await worktreeState(source, path, branch);
+  const commonDir = await commonDirOf(source);
+  const before = await worktreeState(source, path, branch, commonDir);
   if (before.state === 'foreign') {
     throw refuse(`${path} is taken by ${before.occupant}, which is left alone; move it away`);
   }
@@ -78,7 +79,7 @@ export async function addWorktree(wanted: AddWorktree): Promise<AddedWorktree> {
   }
   await addWithRetries(wanted, args);
   await initSubmodules(path, wanted);
-  const after = await worktreeState(source, path, branch);
+  const after = await worktreeState(source, path, branch, commonDir);
   if (after.state !== 'ready' || !after.onBranch || after.head === null) {
     throw refuse(`git made no worktree on ${branch} (found: ${after.state})`);
   }

@@ -6,8 +6,8 @@ import { look, run } from './git.js';
 
 export type GitOperation = 'rebase' | 'am' | 'merge' | 'cherry-pick' | 'revert' | 'bisect';
 
-/** What a path is to git. */
-export interface RepoDescription {
+/** Where a path is, to git. */
+export interface RepoPlace {
   readonly exists: boolean;
   readonly isRepo: boolean;
   /** Why git does not accept what looks like a repository (unsafe owner, broken), in git's words; else null. */
@@ -21,9 +21,13 @@ export interface RepoDescription {
   readonly gitDir: string | null;
   /** The git folder that all worktrees of the repository share, real path: the repository's identity. */
   readonly commonDir: string | null;
+  readonly shallow: boolean;
+}
+
+/** What a path is to git. */
+export interface RepoDescription extends RepoPlace {
   /** null: nothing is committed yet. */
   readonly head: string | null;
-  readonly shallow: boolean;
   /** What is in progress in this worktree. */
   readonly operation: GitOperation | null;
   readonly hasOrigin: boolean;
@@ -33,7 +37,22 @@ export interface RepoDescription {
 
 /** @throws {ToolFailure} where git is missing or was killed; what is wrong with the path is part of the answer. */
 export async function describeRepo(path: string): Promise<RepoDescription> {
-  const none: RepoDescription = {
+  const place = await locateRepo(path);
+  if (place.gitDir === null) {
+    return { ...place, head: null, operation: null, hasOrigin: false, originUrl: null };
+  }
+  const [head, origin, operation] = await Promise.all([
+    commitOf(path, 'HEAD'),
+    run(path, ['config', '--get', 'remote.origin.url'], { okCodes: [0, 1] }),
+    operationIn(place.gitDir),
+  ]);
+  const originUrl = origin.exitCode === 0 ? origin.stdout.replace(/\n$/, '') : null;
+  return { ...place, head, operation, hasOrigin: originUrl !== null, originUrl };
+}
+
+/** The same without what is in the repository, by one call of git. @throws {ToolFailure} as `describeRepo` does. */
+export async function locateRepo(path: string): Promise<RepoPlace> {
+  const none: RepoPlace = {
     exists: false,
     isRepo: false,
     problem: null,
@@ -42,34 +61,26 @@ export async function describeRepo(path: string): Promise<RepoDescription> {
     isTop: false,
     gitDir: null,
     commonDir: null,
-    head: null,
     shallow: false,
-    operation: null,
-    hasOrigin: false,
-    originUrl: null,
   };
   const found = await stat(path).catch(() => null);
   if (found === null) return none;
   if (!found.isDirectory()) return { ...none, exists: true };
   const here = await realpath(path);
-  // All in one process. --show-cdup prints nothing where there is no worktree; --show-toplevel would fail.
-  const [asked, head, origin] = await Promise.all([
-    run(
-      here,
-      [
-        'rev-parse',
-        '--path-format=absolute',
-        '--is-bare-repository',
-        '--is-shallow-repository',
-        '--git-dir',
-        '--git-common-dir',
-        '--show-cdup',
-      ],
-      { okCodes: [0, 128] },
-    ),
-    commitOf(here, 'HEAD'),
-    run(here, ['config', '--get', 'remote.origin.url'], { okCodes: [0, 1, 128] }),
-  ]);
+  // --show-cdup prints nothing where there is no worktree; --show-toplevel would fail.
+  const asked = await run(
+    here,
+    [
+      'rev-parse',
+      '--path-format=absolute',
+      '--is-bare-repository',
+      '--is-shallow-repository',
+      '--git-dir',
+      '--git-common-dir',
+      '--show-cdup',
+    ],
+    { okCodes: [0, 128] },
+  );
   if (asked.exitCode !== 0) {
     const plain = /not a git repository/.test(asked.stderr);
     return { ...none, exists: true, problem: plain ? null : lastLines(asked.stderr, 3) };
@@ -82,7 +93,6 @@ export async function describeRepo(path: string): Promise<RepoDescription> {
   const bare = bareText === 'true';
   const [gitDir, commonDir] = await Promise.all([realpath(gitDirText), realpath(commonDirText)]);
   const topLevel = bare || cdup === undefined ? null : resolve(here, cdup);
-  const originUrl = origin.exitCode === 0 ? origin.stdout.replace(/\n$/, '') : null;
   return {
     exists: true,
     isRepo: true,
@@ -92,11 +102,7 @@ export async function describeRepo(path: string): Promise<RepoDescription> {
     isTop: bare ? gitDir === here : topLevel === here,
     gitDir,
     commonDir,
-    head,
     shallow: shallowText === 'true',
-    operation: await operationIn(gitDir),
-    hasOrigin: originUrl !== null,
-    originUrl,
   };
 }
 

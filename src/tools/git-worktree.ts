@@ -55,11 +55,19 @@ export interface WorktreeState {
   readonly occupant: string | null;
 }
 
-/** @throws {ToolFailure} where `source` is no repository. */
-export async function worktreeState(source: string, path: string, branch: string): Promise<WorktreeState> {
+/**
+ * `knownCommonDir`: the common git folder of `source`, where the caller knows it.
+ * @throws {ToolFailure} where `source` is no repository.
+ */
+export async function worktreeState(
+  source: string,
+  path: string,
+  branch: string,
+  knownCommonDir?: string,
+): Promise<WorktreeState> {
   const [at, commonDir, listed] = await Promise.all([
     canonicalPath(path),
-    commonDirOf(source),
+    knownCommonDir ?? commonDirOf(source),
     listWorktrees(source),
   ]);
   const entry = listed.find((each) => each.path === at && !each.bare);
