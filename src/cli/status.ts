@@ -5,8 +5,9 @@ import { statusText } from '../report/status-text.js';
 import { waitsForOperator } from '../report/status-view.js';
 import type { CommandContext } from './context.js';
 import { EXIT } from './exit-codes.js';
-import { exitCodeOf, type StatusLook, StatusLooker, selectOrHere } from './looking.js';
+import { exitCodeOf, selectOrHere } from './looking.js';
 import { type CommandOptions, flag } from './options.js';
+import type { StatusLook } from './status-look.js';
 import type { Frame } from './watch.js';
 
 export async function run(
@@ -14,6 +15,8 @@ export async function run(
   positionals: readonly string[],
   options: CommandOptions,
 ): Promise<number> {
+  // What it takes to look is loaded while the record is opened.
+  const looking = import('./status-look.js');
   const selected = await selectOrHere(ctx, positionals, options);
   if (selected === null) {
     const { openRuns } = await import('./runs.js');
@@ -21,6 +24,7 @@ export async function run(
   }
   const { store } = selected;
   try {
+    const { StatusLooker } = await looking;
     const looker = new StatusLooker(ctx, store, selected.stateFolder);
     const look = async (): Promise<Frame> => frameOf(ctx, await looker.look(selected.run.id), options);
     if (flag(options, 'watch')) {
