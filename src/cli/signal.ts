@@ -1,9 +1,10 @@
 /** `metawsm signal`: how an agent speaks. Writes sentinel files by rename; never opens the database. */
 import { execFile } from 'node:child_process';
 import { dirname } from 'node:path';
+import { normaliseCriterion } from '../plan/evidence.js';
 import { type Answer, ask, awaitAnswer, take } from '../sentinels/ask.js';
 import { findPlace, type SignalPlace } from '../sentinels/place.js';
-import { normaliseCriterion, sentinelFile, sentinelText, writeSentinel } from '../sentinels/sentinels.js';
+import { sentinelFile, sentinelText, writeSentinel } from '../sentinels/sentinels.js';
 import { ToolFailure } from '../tools/failure.js';
 import { safeText } from '../tools/files.js';
 import type { CommandContext } from './context.js';

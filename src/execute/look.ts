@@ -33,6 +33,9 @@ export async function recordLook(store: Store, reporter: Reporter, looked: Looke
   for (const { id, agent, question } of changed.questions) {
     reporter.emit({ type: 'guidance', runId, id, agent, question, state: 'pending' });
   }
+  for (const { label, kind, state, detail } of outcome.attested) {
+    reporter.emit({ type: 'criterion', runId, id: label, kind, state, detail });
+  }
   if (changed.runChanged && outcome.run !== null) {
     reporter.emit({ type: 'run', runId, state: outcome.run.state, reason: outcome.run.reason });
   }

@@ -3,6 +3,7 @@
  * recorded one with what the changed manifest adds, drops and edits. Pure.
  */
 import type { AgentIntent, Intent, RepoIntent, SessionKind } from '../manifest/intent.js';
+import { decideCriterionRepos } from './evidence.js';
 import { branchName, sessionName, workspaceName } from './names.js';
 import type { RecordedAgent, RecordedRepo, RecordedRun } from './recorded.js';
 
@@ -48,6 +49,9 @@ export function draftRun(intent: Intent, identity: Identity, surroundings: Surro
     steps: [],
     guidance: [],
     brief: null,
+    evidence: [],
+    criterionRepos: {},
+    fixAttempts: 0,
   };
   return withIntent(base, intent, surroundings);
 }
@@ -78,7 +82,8 @@ export function withIntent(run: RecordedRun, intent: Intent, surroundings: Surro
   const added = intent.agents
     .filter((agent) => !run.agents.some((known) => known.name === agent.name))
     .map((agent) => draftAgent(run, agent, repos, session, alone));
-  return { ...run, intent, session, repos, agents: [...kept, ...added] };
+  const criterionRepos = decideCriterionRepos(run.criterionRepos, intent);
+  return { ...run, intent, session, repos, agents: [...kept, ...added], criterionRepos };
 }
 
 function draftRepo(

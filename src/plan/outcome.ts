@@ -1,7 +1,8 @@
 /** What a look at the world means for the record, as data: `sentinels/reconcile.ts` makes it, plan reads it. */
+import type { CriterionState } from './evidence.js';
 import type { AgentState, Health, RunReason, RunState } from './lifecycle.js';
 import type { Warning } from './observed.js';
-import type { RecordedGuidance } from './recorded.js';
+import type { RecordedEvidence, RecordedGuidance } from './recorded.js';
 
 /** What is true of one agent, in the order in which it is decided (PRODUCT §6). */
 export type AgentVerdict =
@@ -73,5 +74,9 @@ export interface Outcome {
   readonly newGuidance: readonly NewGuidance[];
   /** Ids of pending guidance whose request is gone or was replaced. */
   readonly withdrawn: readonly string[];
+  /** Words about criteria that were not read before. */
+  readonly attested: readonly RecordedEvidence[];
+  /** How the done criteria stand, these words included, in the manifest's order. */
+  readonly criteria: readonly CriterionState[];
   readonly warnings: readonly Warning[];
 }

@@ -2,7 +2,7 @@
  * The durable record of a run as plain data. The store reads and writes it; plan and reconcile only read it.
  * Times are milliseconds since the epoch. Paths are absolute.
  */
-import type { Intent, SessionKind } from '../manifest/intent.js';
+import type { Command, Intent, SessionKind } from '../manifest/intent.js';
 import type { AgentState, Health, RunOutcome, RunReason, RunState, StepState } from './lifecycle.js';
 
 export interface RecordedRun {
@@ -32,6 +32,12 @@ export interface RecordedRun {
   /** All of them, oldest first. */
   readonly guidance: readonly RecordedGuidance[];
   readonly brief: RecordedBrief | null;
+  /** All of it, oldest first. */
+  readonly evidence: readonly RecordedEvidence[];
+  /** Where a command criterion that names no repo runs, as first decided: `evidence.ts` knows the keys. null: the workspace. */
+  readonly criterionRepos: Readonly<Record<string, string | null>>;
+  /** How often failed criteria were handed back to the agents since all passed or an operator stepped in. */
+  readonly fixAttempts: number;
 }
 
 /** A repo's decided names: they are never derived again. */
@@ -136,6 +142,34 @@ export interface RecordedGuidance {
   readonly state: GuidanceState;
   readonly answer: string | null;
   readonly answeredAt: number | null;
+}
+
+/** One check of one criterion, or one word about it. Whether it still counts is decided by looking (`evidence.ts`). */
+export interface RecordedEvidence {
+  /** What makes the criterion itself: a changed criterion has another key, a moved one has not. */
+  readonly criterionId: string;
+  /** What the criterion was called then: `c1`, `c2`, … */
+  readonly label: string;
+  readonly kind: 'command' | 'worded';
+  /** The command that was run; null: words. */
+  readonly command: Command | null;
+  /** null: bound to the HEADs of all repos. */
+  readonly repo: string | null;
+  /** Repo name → commit that it is about. */
+  readonly heads: Readonly<Record<string, string>>;
+  /** A worktree had changes that are in no commit. */
+  readonly dirty: boolean;
+  /** null: words, or a command that did not end by itself. */
+  readonly exitCode: number | null;
+  readonly durationMs: number | null;
+  readonly checkedAt: number;
+  /** File with the command's output. */
+  readonly log: string | null;
+  readonly state: 'passed' | 'failed';
+  /** How it ended, as a clause: `exited with status 1`, `attested by agent`. */
+  readonly detail: string | null;
+  /** Which statement of an agent it was read from, so that it counts once; null: a command. */
+  readonly source: string | null;
 }
 
 export interface RecordedBrief {

@@ -2,6 +2,7 @@
  * Everything that happens and that somebody may want to know. Producers emit these and never format;
  * `terminal.ts` and `json.ts` are two views of them, and the journal keeps them.
  */
+import type { CriterionState } from '../plan/evidence.js';
 import type { AgentState, RunReason, RunState, StepState } from '../plan/lifecycle.js';
 
 export type Event =
@@ -40,6 +41,17 @@ export type Event =
       readonly agent: string;
       readonly question: string;
       readonly state: 'pending' | 'answered' | 'delivered' | 'withdrawn';
+    }
+  /** A criterion was checked, or an agent said something about it. */
+  | {
+      readonly type: 'criterion';
+      readonly runId: string;
+      /** `c1`, `c2`, … */
+      readonly id: string;
+      readonly kind: 'command' | 'worded';
+      readonly state: CriterionState['state'];
+      /** How it ended, as a clause. */
+      readonly detail: string | null;
     }
   /** Something that an operator should know and that stops nothing. */
   | {

@@ -53,6 +53,8 @@ function jsonFields(event: Event): Fields | null {
         question: event.question,
         state: event.state,
       };
+    case 'criterion':
+      return { type: event.type, run_id: event.runId, id: event.id, state: event.state };
     case 'warning':
       return {
         type: event.type,

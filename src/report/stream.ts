@@ -99,6 +99,8 @@ function eventText(
     }
     case 'agent': {
       if (quiet || event.state === 'pending' || event.state === 'unknown') return null;
+      // Its step in the tree says so, and this would end up between the lines of that.
+      if ((event.state === 'starting' || event.state === 'running') && !verbose) return null;
       const exit = event.exitCode === null ? '' : `, exit code ${event.exitCode}`;
       return `agent ${oneLine(event.name)} is ${event.state}${exit}`;
     }
@@ -108,6 +110,10 @@ function eventText(
       if (event.state !== 'pending') return `question ${event.id} of agent ${agent} is ${event.state}`;
       return `${err.yellow('?')} agent ${agent} asks (${event.id}):\n${indented(event.question)}`;
     }
+    case 'criterion':
+      // Commands have their own lines, in the task tree.
+      if (quiet || event.kind === 'command') return null;
+      return `criterion ${event.id} ${event.state}${event.detail === null ? '' : `: ${oneLine(event.detail)}`}`;
     case 'version':
     case 'step':
       return null;

@@ -4,6 +4,7 @@ import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { performance } from 'node:perf_hooks';
 import { setTimeout as pause } from 'node:timers/promises';
+import { normaliseCriterion } from '../plan/evidence.js';
 import type { SentinelValue } from '../plan/observed.js';
 import {
   ensureRealFolder,
@@ -16,7 +17,6 @@ import { parseSentinel } from './parse.js';
 import type { SignalPlace } from './place.js';
 import {
   archiveFolder,
-  normaliseCriterion,
   putBack,
   readSentinel,
   sentinelFile,

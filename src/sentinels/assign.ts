@@ -14,6 +14,8 @@ export interface OwnSentinel {
 export interface Assigned {
   /** Per agent and kind the one file that counts: the agent's own folder before other places. */
   readonly byAgent: ReadonlyMap<string, ReadonlyMap<SentinelKind, OwnSentinel>>;
+  /** Everything that was said about the criteria, whoever said it: each word is bound to its commits. */
+  readonly validations: readonly { readonly by: string | null; readonly found: OwnSentinel }[];
   readonly warnings: readonly Warning[];
 }
 
@@ -24,6 +26,7 @@ export interface Assigned {
 export function assignSentinels(run: RecordedRun, found: readonly FoundSentinel[]): Assigned {
   const agents = run.agents.filter((agent) => !agent.removed);
   const byAgent = new Map<string, Map<SentinelKind, OwnSentinel>>(agents.map((a) => [a.name, new Map()]));
+  const validations: { by: string | null; found: OwnSentinel }[] = [];
   const warnings: Warning[] = [];
   const ownFolderFirst = found
     .map((sentinel) => inPlace(run, agents, sentinel))
@@ -37,6 +40,19 @@ export function assignSentinels(run: RecordedRun, found: readonly FoundSentinel[
       continue;
     }
     const { value, digest, mtime } = sentinel.content;
+    // The workspace's own says what holds for the run: `verify` writes it, and whoever works without agents.
+    if (isOfTheRun(sentinel, value, agents)) {
+      if (value.run_id != null && value.run_id !== run.id) {
+        const reason = `is of another run (${value.run_id})`;
+        warnings.push(warn('sentinel_foreign', `${sentinel.file} ${reason}; it is ignored`, sentinel));
+      } else {
+        validations.push({
+          by: null,
+          found: { kind: sentinel.kind, file: sentinel.file, value, digest, mtime },
+        });
+      }
+      continue;
+    }
     const owner = ownerOf(run, agents, sentinel, value);
     if (typeof owner === 'string') {
       warnings.push(warn('sentinel_foreign', `${sentinel.file} ${owner}; it is ignored`, sentinel));
@@ -49,7 +65,12 @@ export function assignSentinels(run: RecordedRun, found: readonly FoundSentinel[
     }
     const mine = byAgent.get(owner.name);
     if (mine === undefined) continue;
+    if (sentinel.kind === 'validation-result') {
+      const found = { kind: sentinel.kind, file: sentinel.file, value, digest, mtime };
+      validations.push({ by: owner.name, found });
+    }
     if (mine.has(sentinel.kind)) {
+      if (sentinel.kind === 'validation-result') continue;
       warnings.push(
         warn(
           'sentinel_duplicate',
@@ -61,7 +82,20 @@ export function assignSentinels(run: RecordedRun, found: readonly FoundSentinel[
     }
     mine.set(sentinel.kind, { kind: sentinel.kind, file: sentinel.file, value, digest, mtime });
   }
-  return { byAgent, warnings };
+  return { byAgent, validations, warnings };
+}
+
+function isOfTheRun(
+  sentinel: FoundSentinel,
+  value: SentinelValue,
+  agents: readonly RecordedAgent[],
+): boolean {
+  return (
+    sentinel.kind === 'validation-result' &&
+    sentinel.place.kind === 'workspace' &&
+    (value.agent ?? null) === null &&
+    agents.length !== 1
+  );
 }
 
 /** The folder of one agent that is also the workspace's: a file there that names another agent is the workspace's. */

@@ -2,6 +2,7 @@
  * What the world means for the record: a pure function of (recorded, observed, now). Whoever looks, and when,
  * the outcome is the same.
  */
+import { attestations, criteriaStates, seenHeads } from '../plan/evidence.js';
 import type { AgentState, Health, RunReason, RunState } from '../plan/lifecycle.js';
 import type { Observed, ObservedAgent, Warning } from '../plan/observed.js';
 import type { AgentOutcome, AgentVerdict, NewGuidance, Outcome } from '../plan/outcome.js';
@@ -42,11 +43,23 @@ export function reconcile(run: RecordedRun, observed: Observed): Outcome {
   const anyPending =
     newGuidance.length > 0 ||
     run.guidance.some((g) => (g.state === 'pending' || g.state === 'answered') && !withdrawn.includes(g.id));
+  const heads = seenHeads(observed.repos);
+  const statements = assigned.validations.map(({ by, found }) => ({
+    by,
+    status: found.value.status ?? '',
+    done: found.value.done_criteria ?? [],
+    heads: found.value.heads ?? null,
+    source: `${found.digest} ${Math.trunc(found.mtime)}`,
+    at: found.mtime,
+  }));
+  const attested = attestations(run, statements, heads, observed.now);
   return {
     run: decides(run) ? decideRun(run, outcomes, anyPending) : null,
     agents: outcomes,
     newGuidance,
     withdrawn,
+    attested,
+    criteria: criteriaStates({ ...run, evidence: [...run.evidence, ...attested] }, heads),
     warnings,
   };
 }

@@ -5,7 +5,7 @@
  */
 import { dirname, join, relative, sep } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import type { FoundSentinel, SentinelKind, SentinelValue } from '../plan/observed.js';
+import type { FoundSentinel, SentinelKind } from '../plan/observed.js';
 import {
   ensureRealFolder,
   firstUnrealFolder,
@@ -241,17 +241,6 @@ export async function appendFeedback(
   const entry = `\n## ${new Date(at).toISOString()}\n\n${text.trimEnd()}\n`;
   if (before.includes(entry)) return;
   await writeAtomic(file, `${before}${before === '' || before.endsWith('\n') ? '' : '\n'}${entry}`);
-}
-
-/** A criterion's words for comparing: white space at the ends is nothing, and any inside is one space. */
-export function normaliseCriterion(text: string): string {
-  return text.trim().replace(/\s+/gu, ' ');
-}
-
-/** Whether a validation names a criterion, white space aside. */
-export function attests(value: SentinelValue, criterion: string): boolean {
-  const wanted = normaliseCriterion(criterion);
-  return (value.done_criteria ?? []).some((text) => normaliseCriterion(text) === wanted);
 }
 
 /** `20260203T040506789Z`: sorts by time and is a plain file name. */

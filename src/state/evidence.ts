@@ -1,26 +1,8 @@
 /** What was found when a criterion was checked, and what close did with the branches. */
+import type { RecordedEvidence } from '../plan/recorded.js';
 import type { StateContext } from './context.js';
 import { appendEvent, touch } from './journal.js';
-import { type Columns, fromRow, insertRow, toCells, updateRow } from './rows.js';
-
-/** One check of one criterion. The newest of a criterion counts. */
-export interface RecordedEvidence {
-  readonly criterionId: string;
-  readonly kind: 'command' | 'worded';
-  /** null: bound to the HEADs of all repos. */
-  readonly repo: string | null;
-  /** Repo name → commit that it was checked at. */
-  readonly heads: Readonly<Record<string, string>>;
-  /** A worktree had changes that are in no commit. */
-  readonly dirty: boolean;
-  readonly exitCode: number | null;
-  readonly durationMs: number | null;
-  /** Milliseconds since the epoch. */
-  readonly checkedAt: number;
-  readonly log: string | null;
-  readonly state: 'passed' | 'failed' | 'void';
-  readonly voidReason: string | null;
-}
+import { type Columns, EVIDENCE, fromRow, insertRow, toCells, updateRow } from './rows.js';
 
 /** What close did with one repo's branch. */
 export interface RecordedDelivery {
@@ -35,20 +17,6 @@ export interface RecordedDelivery {
   /** Milliseconds since the epoch. */
   readonly at: number;
 }
-
-const EVIDENCE: Columns<RecordedEvidence> = {
-  criterionId: 'plain',
-  kind: 'plain',
-  repo: 'plain',
-  heads: 'json',
-  dirty: 'flag',
-  exitCode: 'plain',
-  durationMs: 'plain',
-  checkedAt: 'plain',
-  log: 'plain',
-  state: 'plain',
-  voidReason: 'plain',
-};
 
 const DELIVERY: Columns<RecordedDelivery> = {
   repo: 'plain',
@@ -69,46 +37,11 @@ export async function addEvidence(
   const { db } = context;
   await db.transaction(async () => {
     await insertRow(db, 'evidence', { run_id: runId, ...toCells(EVIDENCE, evidence) });
-    const { criterionId, state, heads, dirty, exitCode, durationMs } = evidence;
+    const { criterionId: key, label: id, state, heads, dirty, exitCode, durationMs, detail } = evidence;
     await touch(context, runId);
-    await appendEvent(context, runId, 'criterion', {
-      id: criterionId,
-      state,
-      heads,
-      dirty,
-      exitCode,
-      durationMs,
-    });
+    const found = { id, key, state, heads, dirty, exitCode, durationMs, detail };
+    await appendEvent(context, runId, 'criterion', found);
   });
-}
-
-/** Evidence that counted no longer does. Resolves to how many pieces were voided. */
-export async function voidEvidence(
-  context: StateContext,
-  runId: string,
-  criterionIds: readonly string[],
-  reason: string,
-): Promise<number> {
-  const { db } = context;
-  return db.transaction(async () => {
-    let count = 0;
-    for (const id of criterionIds) {
-      const changed = await db.run(
-        `UPDATE evidence SET state = 'void', void_reason = ? WHERE run_id = ? AND criterion_id = ? AND state <> 'void'`,
-        [reason, runId, id],
-      );
-      if (changed > 0) await appendEvent(context, runId, 'criterion', { id, state: 'void', reason });
-      count += changed;
-    }
-    if (count > 0) await touch(context, runId);
-    return count;
-  });
-}
-
-/** All evidence of a run, oldest first. */
-export async function readEvidence({ db }: StateContext, runId: string): Promise<RecordedEvidence[]> {
-  const rows = await db.all('SELECT * FROM evidence WHERE run_id = ? ORDER BY id', [runId]);
-  return rows.map((row) => fromRow(EVIDENCE, row));
 }
 
 /** Record how far the delivery of a repo is. */

@@ -175,8 +175,18 @@ CREATE TABLE locks (
 ) STRICT, WITHOUT ROWID;
 `;
 
+/** What tells evidence apart and shows it, where criteria without a repo run, and how often they were handed back. */
+const EVIDENCE = `
+ALTER TABLE evidence ADD COLUMN label TEXT NOT NULL DEFAULT '';
+ALTER TABLE evidence ADD COLUMN command TEXT CHECK (command IS NULL OR json_valid(command));
+ALTER TABLE evidence ADD COLUMN detail TEXT;
+ALTER TABLE evidence ADD COLUMN source TEXT;
+ALTER TABLE runs ADD COLUMN criterion_repos TEXT NOT NULL DEFAULT '{}' CHECK (json_valid(criterion_repos));
+ALTER TABLE runs ADD COLUMN fix_attempts INTEGER NOT NULL DEFAULT 0 CHECK (fix_attempts >= 0);
+`;
+
 /** `user_version` of a database is how many of these it has seen. Never change one that was released. */
-const MIGRATIONS: readonly string[] = [FIRST];
+const MIGRATIONS: readonly string[] = [FIRST, EVIDENCE];
 
 /** The newest layout that this program knows. */
 export const SCHEMA_VERSION = MIGRATIONS.length;

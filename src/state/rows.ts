@@ -2,6 +2,7 @@
 import type {
   RecordedAgent,
   RecordedBrief,
+  RecordedEvidence,
   RecordedGuidance,
   RecordedRepo,
   RecordedRun,
@@ -16,7 +17,7 @@ type Codec = 'plain' | 'flag' | 'json' | 'json_or_null';
 export type Columns<T> = Readonly<Record<keyof T & string, Codec>>;
 
 /** A run without what lies in tables of its own. */
-export type RunHeader = Omit<RecordedRun, 'repos' | 'agents' | 'steps' | 'guidance' | 'brief'>;
+export type RunHeader = Omit<RecordedRun, 'repos' | 'agents' | 'steps' | 'guidance' | 'brief' | 'evidence'>;
 
 export const RUN: Columns<RunHeader> = {
   id: 'plain',
@@ -31,6 +32,8 @@ export const RUN: Columns<RunHeader> = {
   token: 'plain',
   session: 'plain',
   ticketRoot: 'plain',
+  criterionRepos: 'json',
+  fixAttempts: 'plain',
   createdAt: 'plain',
   updatedAt: 'plain',
 };
@@ -107,6 +110,23 @@ export const GUIDANCE: Columns<RecordedGuidance> = {
 };
 
 export const BRIEF: Columns<RecordedBrief> = { ticketDocument: 'plain', ticketDocumentHash: 'plain' };
+
+export const EVIDENCE: Columns<RecordedEvidence> = {
+  criterionId: 'plain',
+  label: 'plain',
+  kind: 'plain',
+  command: 'json_or_null',
+  repo: 'plain',
+  heads: 'json',
+  dirty: 'flag',
+  exitCode: 'plain',
+  durationMs: 'plain',
+  checkedAt: 'plain',
+  log: 'plain',
+  state: 'plain',
+  detail: 'plain',
+  source: 'plain',
+};
 
 /** Columns of a table and their values. */
 export type Cells = Readonly<Record<string, SqlValue>>;

@@ -5,6 +5,7 @@ import { mayTransition, type RunOutcome, type RunReason, type RunState } from '.
 import type {
   RecordedAgent,
   RecordedBrief,
+  RecordedEvidence,
   RecordedGuidance,
   RecordedRepo,
   RecordedRun,
@@ -20,6 +21,7 @@ import {
   AGENT,
   BRIEF,
   type Columns,
+  EVIDENCE,
   fromRow,
   GUIDANCE,
   insertRow,
@@ -34,7 +36,11 @@ import {
 
 /** What is decided about a run before its first step. */
 export interface NewRun
-  extends Omit<RunHeader, 'state' | 'reason' | 'detail' | 'outcome' | 'createdAt' | 'updatedAt'> {
+  extends Omit<
+      RunHeader,
+      'state' | 'reason' | 'detail' | 'outcome' | 'createdAt' | 'updatedAt' | 'criterionRepos' | 'fixAttempts'
+    >,
+    Partial<Pick<RunHeader, 'criterionRepos'>> {
   readonly repos: readonly NewRepo[];
   readonly agents: readonly NewAgent[];
 }
@@ -57,6 +63,7 @@ export async function insertRun(context: StateContext, run: NewRun): Promise<voi
       reason: null,
       detail: null,
       outcome: null,
+      fixAttempts: 0,
       createdAt: at,
       updatedAt: at,
     }),
@@ -168,6 +175,26 @@ export async function updateRepo(
   });
 }
 
+/** Record how often failed criteria were handed back to the agents. */
+export async function saveFixAttempts(context: StateContext, runId: string, count: number): Promise<void> {
+  const { db } = context;
+  await db.transaction(async () => {
+    if (!(await updateRow(db, 'runs', { id: runId }, toCells<RunHeader>(RUN, { fixAttempts: count }))))
+      return;
+    await touch(context, runId);
+    await appendEvent(context, runId, 'fix_attempts', { count });
+  });
+}
+
+/** Record where criteria run that name no repo. */
+export async function saveCriterionRepos(
+  { db }: StateContext,
+  runId: string,
+  criterionRepos: RecordedRun['criterionRepos'],
+): Promise<void> {
+  await updateRow(db, 'runs', { id: runId }, toCells<RunHeader>(RUN, { criterionRepos }));
+}
+
 /** Record where the brief of a run is. */
 export async function saveBrief(context: StateContext, runId: string, brief: RecordedBrief): Promise<void> {
   const { db } = context;
@@ -217,6 +244,7 @@ export async function readRuns(
     const steps = await grouped<RecordedStep>('steps', STEP, 'AND removed = 0', 'ordinal, id');
     const guidance = await grouped<RecordedGuidance>('guidance', GUIDANCE, '', 'ordinal');
     const briefs = await grouped<RecordedBrief>('briefs', BRIEF, '', 'run_id');
+    const evidence = await grouped<RecordedEvidence>('evidence', EVIDENCE, '', 'id');
     return Promise.all(
       headers.map(async (row: Row) => ({
         ...(await headerOf(root, row)),
@@ -225,6 +253,7 @@ export async function readRuns(
         steps: steps.get(row.id) ?? [],
         guidance: guidance.get(row.id) ?? [],
         brief: briefs.get(row.id)?.[0] ?? null,
+        evidence: evidence.get(row.id) ?? [],
       })),
     );
   });

@@ -7,6 +7,7 @@ import type { NewGuidance, Outcome } from '../plan/outcome.js';
 import type {
   RecordedAgent,
   RecordedBrief,
+  RecordedEvidence,
   RecordedGuidance,
   RecordedRepo,
   RecordedRun,
@@ -190,6 +191,16 @@ export class Store {
     return runs.saveIntent(this.#context, runId, intent);
   }
 
+  /** Records how often failed criteria were handed back to the agents. */
+  saveFixAttempts(runId: string, count: number): Promise<void> {
+    return runs.saveFixAttempts(this.#context, runId, count);
+  }
+
+  /** Records where criteria run that name no repo. */
+  saveCriterionRepos(runId: string, criterionRepos: RecordedRun['criterionRepos']): Promise<void> {
+    return runs.saveCriterionRepos(this.#context, runId, criterionRepos);
+  }
+
   /** Records where the brief is. */
   saveBrief(runId: string, brief: RecordedBrief): Promise<void> {
     return runs.saveBrief(this.#context, runId, brief);
@@ -275,7 +286,11 @@ export class Store {
    * Records what a look at the world meant, all at once.
    * Resolves to what is new: the questions, the agents whose state changed, whether the run's did.
    */
-  applyReconciled(runId: string, outcome: Pick<Outcome, 'run' | 'agents' | 'newGuidance' | 'withdrawn'>) {
+  applyReconciled(
+    runId: string,
+    outcome: Pick<Outcome, 'run' | 'agents' | 'newGuidance' | 'withdrawn'> &
+      Partial<Pick<Outcome, 'attested'>>,
+  ) {
     return this.transaction(async () => {
       const changedAgents: string[] = [];
       const questions: RecordedGuidance[] = [];
@@ -287,6 +302,7 @@ export class Store {
       for (const { name, patch } of outcome.agents) {
         if (await this.updateAgent(runId, name, patch)) changedAgents.push(name);
       }
+      for (const found of outcome.attested ?? []) await this.addEvidence(runId, found);
       const { run } = outcome;
       const runChanged = run !== null && (await this.transitionRun(runId, run.state, run));
       return { runChanged, changedAgents, questions };
@@ -295,19 +311,9 @@ export class Store {
 
   // Evidence and deliveries
 
-  /** Records one check of one criterion; the newest of a criterion counts. */
-  addEvidence(runId: string, found: evidence.RecordedEvidence): Promise<void> {
+  /** Records one check of one criterion, or one word about it. */
+  addEvidence(runId: string, found: RecordedEvidence): Promise<void> {
     return evidence.addEvidence(this.#context, runId, found);
-  }
-
-  /** Evidence of these criteria no longer counts. Resolves to how many pieces were voided. */
-  voidEvidence(runId: string, criterionIds: readonly string[], reason: string): Promise<number> {
-    return evidence.voidEvidence(this.#context, runId, criterionIds, reason);
-  }
-
-  /** All evidence of a run, oldest first. */
-  evidence(runId: string): Promise<evidence.RecordedEvidence[]> {
-    return evidence.readEvidence(this.#context, runId);
   }
 
   /** Records how far the delivery of a repo is. */

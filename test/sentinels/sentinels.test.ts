@@ -22,8 +22,6 @@ import {
   archiveClaims,
   archiveFolder,
   archiveRequest,
-  attests,
-  normaliseCriterion,
   putBack,
   readSentinels,
   SENTINEL_KINDS,
@@ -374,12 +372,4 @@ describe('operator-feedback.md', () => {
     expect(readFileSync(join(root, 'victim'), 'utf8')).toBe('mine');
     expect(readFileSync(file(), 'utf8')).toContain('go on');
   });
-});
-
-it('compares criteria by their words', () => {
-  expect(normaliseCriterion('  The  README\n names it ')).toBe('The README names it');
-  const value = { done_criteria: ['b', 'The\tREADME  names it'] };
-  expect(attests(value, 'The README names it')).toBe(true);
-  expect(attests(value, 'the readme names it')).toBe(false);
-  expect(attests({}, 'b')).toBe(false);
 });

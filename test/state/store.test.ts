@@ -68,6 +68,8 @@ test('every field of a run comes back as it was recorded', async () => {
   await store.recordGuidance('run-1', asked);
   await store.answerGuidance('run-1', 'g1', '007', 1_700_000_000_009);
   await store.saveBrief('run-1', { ticketDocument: '/ttmp/brief.md', ticketDocumentHash: 'hash' });
+  await store.saveFixAttempts('run-1', 2);
+  await store.saveCriterionRepos('run-1', { '"npm test"': 'api', '["make"]': null });
   await store.transitionRun('run-1', 'paused', { reason: 'interrupted', detail: 'Ctrl-C' });
 
   const expected = {
@@ -119,6 +121,9 @@ test('every field of a run comes back as it was recorded', async () => {
       },
     ],
     brief: { ticketDocument: '/ttmp/brief.md', ticketDocumentHash: 'hash' },
+    evidence: [],
+    criterionRepos: { '"npm test"': 'api', '["make"]': null },
+    fixAttempts: 2,
   };
   const loaded = await store.loadRun('run-1');
   expect(loaded).toEqual(expected);
@@ -314,25 +319,32 @@ test('a removed repo or agent comes back, the agent with its attempts', async ()
   expect((await store.loadRun('run-1')).repos.map((each) => each.name)).toEqual(['api', 'web']);
 });
 
-test('evidence and deliveries are kept and voided', async () => {
+test('evidence and deliveries are kept', async () => {
   const { store } = await storeWithRun();
   const found = {
-    criterionId: 'c1',
+    criterionId: '["command","npm test","api"]',
+    label: 'c1',
     kind: 'command' as const,
+    command: 'npm test',
     repo: 'api',
     heads: { api: 'abc' },
     dirty: false,
     exitCode: 0,
     durationMs: 12,
     checkedAt: 5,
-    log: 'ok',
+    log: '/state/c1.log',
     state: 'passed' as const,
-    voidReason: null,
+    detail: null,
+    source: null,
   };
   await store.addEvidence('run-1', found);
-  expect(await store.evidence('run-1')).toEqual([found]);
-  expect(await store.voidEvidence('run-1', ['c1', 'c2'], 'HEAD moved')).toBe(1);
-  expect(await store.evidence('run-1')).toMatchObject([{ state: 'void', voidReason: 'HEAD moved' }]);
+  await store.addEvidence('run-1', { ...found, state: 'failed', exitCode: 1, command: ['npm', 'test'] });
+  expect((await store.loadRun('run-1')).evidence).toMatchObject([
+    found,
+    { state: 'failed', exitCode: 1, command: ['npm', 'test'] },
+  ]);
+  await store.saveFixAttempts('run-1', 2);
+  expect(await store.loadRun('run-1')).toMatchObject({ fixAttempts: 2, criterionRepos: {} });
   const delivery = {
     repo: 'api',
     kind: 'merge' as const,
