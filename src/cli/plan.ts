@@ -38,8 +38,16 @@ export const run: CommandModule['run'] = async (ctx, files, options) => {
     const colours = paint(ctx.color);
     ctx.stdout(plans.map((plan) => printable(planText(plan, colours, { verbose: ctx.verbose }))).join('\n'));
   }
+  if (out !== null && !ctx.json && plans.every(canBeSaved)) {
+    ctx.stderr(`saved in ${out}; metawsm apply ${out} executes exactly this plan\n`);
+  }
   return worst(plans.map((plan) => exitCodeOf(plan, flag(options, 'detailedExitcode'))));
 };
+
+/** A plan that would execute nothing is not kept. */
+function canBeSaved(plan: Plan): boolean {
+  return plan.refused.length === 0 && plan.problems.length === 0;
+}
 
 /** The plan of one manifest, from a look at the record that leaves no trace. */
 async function planFor(
@@ -91,7 +99,7 @@ async function save(
   identity: Identity,
   offline: boolean,
 ): Promise<void> {
-  if (plan.refused.length > 0 || plan.problems.length > 0) return;
+  if (!canBeSaved(plan)) return;
   const file = resolve(ctx.cwd, out);
   if (/\.ya?ml$/.test(file)) throw wrongOut(`${out} is the name of a manifest`);
   if (existsSync(file) && (await readSavedPlan(file)) === null) {
@@ -109,7 +117,6 @@ async function save(
     plan: planDocument(plan),
   };
   await writeAtomic(file, `${JSON.stringify(saved, null, 2)}\n`, { mode: 0o600 });
-  if (!ctx.json) ctx.stderr(`saved in ${out}; metawsm apply ${out} executes exactly this plan\n`);
 }
 
 function wrongOut(message: string): CommandError {

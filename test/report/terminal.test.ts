@@ -6,7 +6,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { Listr, type ListrRendererFactory } from 'listr2';
 import { describe, expect, test } from 'vitest';
-import { listrOptions } from '../../src/report/terminal.js';
+import { Hopeless, listrOptions } from '../../src/report/terminal.js';
 import { compiled } from '../support/compile.js';
 
 /** Two repos: one step is tried twice, one fails, one is skipped. Gives what was printed on stderr. */
@@ -80,6 +80,29 @@ describe('without a terminal', () => {
       '↓ setup.run/web/1: not started: an earlier step failed',
       '',
     ]);
+  });
+
+  test('a failure that trying again does not help is told once, for what it is', async () => {
+    let printed = '';
+    const options = listrOptions({
+      json: false,
+      quiet: false,
+      verbose: false,
+      isTerminal: false,
+      color: false,
+      stderr: (text) => {
+        printed += text;
+      },
+    });
+    const refused = new Hopeless('refused');
+    const step = async () => {
+      throw refused;
+    };
+    await new Listr<object, ListrRendererFactory>([{ title: 'worktree.remove/api', retry: 2, task: step }], {
+      ...options,
+      exitOnError: false,
+    }).run();
+    expect(printed).toBe('✖ worktree.remove/api: refused\n');
   });
 
   test('--verbose adds starts and output', async () => {
