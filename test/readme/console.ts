@@ -49,7 +49,7 @@ const VARIABLE: readonly (readonly [RegExp, string])[] = [
 ];
 
 /** A line as it is compared: without what varies, without white space at its end. */
-export function plain(line: string): string {
+function plain(line: string): string {
   return VARIABLE.reduce((text, [pattern, word]) => text.replace(pattern, word), line).trimEnd();
 }
 
