@@ -1,5 +1,6 @@
 /** What the commands that only look have in common; nothing here loads what it takes to look at a run. */
 import { attemptFolder } from '../execute/paths.js';
+import { criteriaStates, type SeenHeads } from '../plan/evidence.js';
 import type { RunState } from '../plan/lifecycle.js';
 import type { RecordedRun } from '../plan/recorded.js';
 import type { RunLine } from '../report/status-view.js';
@@ -37,14 +38,31 @@ export async function selectOrHere(
   return selectRun(ctx, [], { runId: found.context.run_id });
 }
 
-/** A run for the list of runs: as recorded, but which agents live is looked at. */
-export function runLine(run: RecordedRun, stateFolder: string): RunLine {
+/** A run for the list of runs: as recorded, but which agents live and which evidence still counts is looked at. */
+export async function runLine(run: RecordedRun, stateFolder: string): Promise<RunLine> {
   const agents = run.state === 'closed' ? [] : run.agents.filter((agent) => agent.attempt > 0);
   const alive = agents.filter((agent) => {
     const { started, exit } = readAttempt(attemptFolder(stateFolder, run.id, agent.name, agent.attempt));
     return started !== null && exit === null && probe(started) !== 'dead';
   });
-  return { run, agentsAlive: alive.length };
+  const criteria = criteriaStates(run, await headsOf(run));
+  const passed = criteria.filter((criterion) => criterion.state === 'passed');
+  return { run, agentsAlive: alive.length, criteriaPassed: passed.length };
+}
+
+/** The HEADs that a run's evidence is held against; null where there is nothing to hold. */
+async function headsOf(run: RecordedRun): Promise<SeenHeads | null> {
+  if (run.state === 'closed' || run.evidence.every((found) => found.state !== 'passed')) return null;
+  const { worktreeStatus } = await import('../tools/git-status.js');
+  const heads = await Promise.all(
+    run.repos
+      .filter((repo) => !repo.removed)
+      .map(async ({ name, path, placed }) => {
+        const seen = await worktreeStatus(path, { placed }).catch(() => ({ head: null, dirtyFiles: null }));
+        return [name, seen] as const;
+      }),
+  );
+  return Object.fromEntries(heads);
 }
 
 /** What `--exit-code` makes of a run's state. */

@@ -58,7 +58,9 @@ async function withRuns<T>(
   const store = await Store.open(path, storeOptions(ctx));
   if (store === null) return use(async () => []);
   try {
-    return await use(async (query) => (await store.findRuns(query)).map((found) => runLine(found, path)));
+    return await use(async (query) =>
+      Promise.all((await store.findRuns(query)).map((found) => runLine(found, path))),
+    );
   } finally {
     await store.close();
   }

@@ -8,7 +8,6 @@ import { asObserved, type StatusView, statusView } from '../report/status-view.j
 import { logFileOf } from '../sessions/attempt.js';
 import { type Lock, LockHeld } from '../state/locks.js';
 import type { Store } from '../state/store.js';
-import { criterionText } from '../tickets/brief.js';
 import type { CommandContext } from './context.js';
 import { nextCommand, typedPath } from './world.js';
 
@@ -106,7 +105,6 @@ export class StatusLooker {
       manifestGone: manifest.gone,
       warnings: [...(looked?.outcome.warnings ?? []), ...problems, ...more, ...manifest.warnings],
       next: nextCommand(ctx, run, looked?.outcome ?? null),
-      criterionText,
       logOf: (agent) => logFileOf(attemptFolder(stateFolder, run.id, agent.name, agent.attempt)),
     });
   }

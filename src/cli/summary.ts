@@ -1,4 +1,5 @@
 /** How a run stands at the end of a command, for people, for programs and for a job's summary page. */
+import { criteriaStates } from '../plan/evidence.js';
 import type { Outcome } from '../plan/outcome.js';
 import type { RecordedRun } from '../plan/recorded.js';
 import type { Event, RunSummary } from '../report/events.js';
@@ -19,6 +20,7 @@ export interface SummaryInput {
 export function summaryOf(ctx: CommandContext, input: SummaryInput): RunSummary {
   const { run } = input;
   const count = (state: string): number => run?.steps.filter((step) => step.state === state).length ?? 0;
+  const criteria = input.outcome?.criteria ?? (run === null ? [] : criteriaStates(run, null));
   return {
     runId: run?.id ?? null,
     ticket: input.ticket,
@@ -30,7 +32,7 @@ export function summaryOf(ctx: CommandContext, input: SummaryInput): RunSummary 
     stepsDone: count('done'),
     stepsFailed: count('failed'),
     guidancePending: run?.guidance.filter((g) => g.state === 'pending' || g.state === 'answered').length ?? 0,
-    criteriaPassed: 0,
+    criteriaPassed: criteria.filter((criterion) => criterion.state === 'passed').length,
     criteriaTotal: run?.intent.criteria.length ?? 0,
     // A closed run's workspace is gone.
     workspace: run === null || run.state === 'closed' ? null : run.workspace,

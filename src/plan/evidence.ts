@@ -70,7 +70,7 @@ export function normaliseCriterion(text: string): string {
 }
 
 /** How a criterion is named in sentinels and to people: its words, or its command on one line. */
-export function criterionText(criterion: Criterion): string {
+function criterionText(criterion: Criterion): string {
   if (criterion.kind === 'worded') return criterion.text;
   return typeof criterion.run === 'string' ? criterion.run : criterion.run.join(' ');
 }

@@ -7,7 +7,7 @@ import { oneLine } from './stream.js';
 /** One cell: its text, and how it is painted once it has its width. */
 type Cell = readonly [text: string, color: (text: string) => string];
 
-const HEADINGS = ['RUN', 'TICKET', 'STATE', 'AGENTS', 'AGE', 'MANIFEST', 'TITLE'];
+const HEADINGS = ['RUN', 'TICKET', 'STATE', 'AGENTS', 'CRITERIA', 'AGE', 'MANIFEST', 'TITLE'];
 
 /** The table with its headings. `now` in milliseconds; `manifestOf` gives a path as one would type it. */
 export function runsText(
@@ -16,7 +16,7 @@ export function runsText(
   options: { readonly now: number; readonly manifestOf: (path: string) => string },
 ): string {
   const plain = (text: string): string => text;
-  const rows: Cell[][] = lines.map(({ run, agentsAlive }) => {
+  const rows: Cell[][] = lines.map(({ run, agentsAlive, criteriaPassed }) => {
     const why = run.outcome ?? run.reason;
     const questions = run.guidance.filter(isOpenQuestion).length;
     const asks = questions === 0 ? '' : `, ${questions} ${questions === 1 ? 'question' : 'questions'}`;
@@ -27,6 +27,7 @@ export function runsText(
       [oneLine(run.ticketId), paint.bold],
       [`${run.state}${why === null ? '' : ` (${why})`}${asks}`, stateColor(run.state, paint)],
       [agents === 0 ? '-' : `${agentsAlive}/${agents} alive`, plain],
+      [`${criteriaPassed}/${run.intent.criteria.length} passed`, plain],
       [agoText(options.now - run.createdAt), plain],
       [oneLine(options.manifestOf(run.manifestPath)), plain],
       [title === run.ticketId ? '' : oneLine(title), plain],

@@ -1,8 +1,8 @@
 /** The `status` and `runs` documents of `--json`, format_version 1. */
+import type { CriterionState } from '../plan/evidence.js';
 import type { RecordedRun } from '../plan/recorded.js';
 import {
   type AgentView,
-  type CriterionView,
   isOpenQuestion,
   type RepoView,
   type RunLine,
@@ -50,11 +50,11 @@ export function runsDocument(lines: readonly RunLine[]) {
   return {
     format_version: 1,
     kind: 'runs',
-    runs: lines.map(({ run, agentsAlive }) => ({
+    runs: lines.map(({ run, agentsAlive, criteriaPassed }) => ({
       ...runFields(run),
       agents_alive: agentsAlive,
       guidance_pending: run.guidance.filter(isOpenQuestion).length,
-      criteria_passed: 0,
+      criteria_passed: criteriaPassed,
       criteria_total: run.intent.criteria.length,
     })),
   };
@@ -123,19 +123,19 @@ function agentFields({ agent, live, restartsLeft, log }: AgentView) {
   };
 }
 
-function criterionFields({ id, kind, text, repo }: CriterionView) {
+function criterionFields(criterion: CriterionState) {
   return {
-    id,
-    kind,
-    text,
-    repo,
-    state: 'unverified',
-    void_reason: null,
-    commit: null,
-    exit_code: null,
-    duration_ms: null,
-    checked_at: null,
-    log: null,
+    id: criterion.id,
+    kind: criterion.kind,
+    text: criterion.text,
+    repo: criterion.repo,
+    state: criterion.state,
+    void_reason: criterion.voidReason,
+    commit: criterion.commit,
+    exit_code: criterion.exitCode,
+    duration_ms: criterion.durationMs,
+    checked_at: time(criterion.checkedAt),
+    log: criterion.log,
   };
 }
 

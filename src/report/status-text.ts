@@ -1,14 +1,9 @@
 /** A run's status as a person reads it: one compact page. Whatever an agent wrote is made safe. */
+import type { CriterionState } from '../plan/evidence.js';
 import type { AgentState, RunState, StepState } from '../plan/lifecycle.js';
 import type { RecordedGuidance, RecordedRun, RecordedStep } from '../plan/recorded.js';
 import type { Paint } from './paint.js';
-import {
-  type AgentView,
-  type CriterionView,
-  type RepoView,
-  resumeStep,
-  type StatusView,
-} from './status-view.js';
+import { type AgentView, type RepoView, resumeStep, type StatusView } from './status-view.js';
 import { durationText, indented, oneLine } from './stream.js';
 
 /** How many uncommitted files of a repo are named. */
@@ -41,7 +36,9 @@ export function statusText(view: StatusView, paint: Paint, options: { readonly v
   );
   section(
     'Criteria',
-    view.criteria.map((criterion) => criterionLine(criterion, view.repos.length > 1, paint)),
+    view.criteria.flatMap((criterion) =>
+      criterionLines(criterion, view.repos.length > 1, view.observedAt, paint),
+    ),
   );
   const repos = widest(view.repos.map(({ repo }) => repo.name));
   section(
@@ -146,10 +143,29 @@ function questionLines(asked: RecordedGuidance, several: boolean, now: number, p
   return lines;
 }
 
-function criterionLine(criterion: CriterionView, several: boolean, paint: Paint): string {
-  const where = criterion.kind === 'worded' ? '' : several ? ` in ${criterion.repo ?? 'the workspace'}` : '';
-  const text = criterion.kind === 'command' ? `$ ${shortened(criterion.text, 200)}` : oneLine(criterion.text);
-  return `  · ${criterion.id}  ${text}${where}${paint.dim('  unverified')}`;
+const CRITERION_SIGNS: Readonly<Record<CriterionState['state'], string>> = {
+  unverified: '·',
+  passed: '✔',
+  failed: '✖',
+  void: '○',
+};
+
+function criterionLines(criterion: CriterionState, several: boolean, now: number, paint: Paint): string[] {
+  const { id, kind, state } = criterion;
+  const color = { unverified: paint.dim, passed: paint.green, failed: paint.red, void: paint.yellow }[state];
+  const where = kind === 'worded' ? '' : several ? ` in ${criterion.repo ?? 'the workspace'}` : '';
+  const text = kind === 'command' ? `$ ${shortened(criterion.text, 200)}` : oneLine(criterion.text);
+  const at = criterion.commit === null ? '' : ` at ${criterion.commit.slice(0, 8)}`;
+  const since = criterion.checkedAt === null ? '' : `${at}, ${agoText(now - criterion.checkedAt)} ago`;
+  const lines = [
+    `  ${color(CRITERION_SIGNS[state])} ${id}  ${text}${where}  ${color(state)}${paint.dim(since)}`,
+  ];
+  if (criterion.voidReason !== null) lines.push(further(criterion.voidReason, 8));
+  if (state === 'failed' && criterion.detail !== null) {
+    const log = criterion.log === null ? '' : `; its output is in ${criterion.log}`;
+    lines.push(further(`${criterion.detail}${log}`, 8));
+  }
+  return lines;
 }
 
 function repoLines({ repo, worktree }: RepoView, width: number, run: RecordedRun, paint: Paint): string[] {

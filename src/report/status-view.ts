@@ -1,4 +1,5 @@
 /** What `status` and `runs` show: one result, of which the page and the document are two views. Pure. */
+import { type CriterionState, criteriaStates } from '../plan/evidence.js';
 import type { Observed, ObservedWorktree, Warning } from '../plan/observed.js';
 import type { Outcome } from '../plan/outcome.js';
 import type { RecordedAgent, RecordedGuidance, RecordedRepo, RecordedRun } from '../plan/recorded.js';
@@ -17,7 +18,7 @@ export interface StatusView {
   readonly agents: readonly AgentView[];
   /** Questions without a delivered answer, oldest first. */
   readonly guidance: readonly RecordedGuidance[];
-  readonly criteria: readonly CriterionView[];
+  readonly criteria: readonly CriterionState[];
   readonly repos: readonly RepoView[];
   readonly warnings: readonly Warning[];
   readonly next: NextCommand | null;
@@ -32,14 +33,6 @@ export interface AgentView {
   readonly log: string | null;
 }
 
-export interface CriterionView {
-  /** `c1`, `c2`, … in the manifest's order. */
-  readonly id: string;
-  readonly kind: 'command' | 'worded';
-  readonly text: string;
-  readonly repo: string | null;
-}
-
 export interface RepoView {
   readonly repo: RecordedRepo;
   /** null: it was not looked at. */
@@ -51,6 +44,8 @@ export interface RunLine {
   readonly run: RecordedRun;
   /** As seen now, not as recorded. */
   readonly agentsAlive: number;
+  /** The same. */
+  readonly criteriaPassed: number;
 }
 
 /** What the outcome of a look is turned into a view with. */
@@ -66,8 +61,6 @@ export interface ViewInput {
   readonly manifestGone: boolean;
   readonly warnings: readonly Warning[];
   readonly next: NextCommand | null;
-  /** How a criterion is named to people, by its place in the manifest. */
-  readonly criterionText: (criterion: RecordedRun['intent']['criteria'][number]) => string;
   readonly logOf: (agent: RecordedAgent) => string;
 }
 
@@ -75,7 +68,6 @@ export interface ViewInput {
 export function statusView(input: ViewInput): StatusView {
   const { run, observed, outcome } = input;
   const { intent } = run;
-  const onlyRepo = intent.repos.length === 1 ? (intent.repos[0]?.name ?? null) : null;
   const wanted = new Set(intent.repos.map((repo) => repo.name));
   return {
     observedAt: input.observedAt,
@@ -92,12 +84,7 @@ export function statusView(input: ViewInput): StatusView {
         log: agent.attempt === 0 ? null : input.logOf(agent),
       })),
     guidance: run.guidance.filter(isOpenQuestion),
-    criteria: intent.criteria.map((criterion, index) => ({
-      id: `c${index + 1}`,
-      kind: criterion.kind,
-      text: input.criterionText(criterion),
-      repo: criterion.kind === 'command' ? (criterion.repo ?? onlyRepo) : null,
-    })),
+    criteria: outcome?.criteria ?? criteriaStates(run, null),
     // Those that the manifest dropped are history; those of a closed run are what it was about.
     repos: run.repos
       .filter((repo) => wanted.has(repo.name))
