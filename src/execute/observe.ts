@@ -190,7 +190,9 @@ async function observeRepo(
         message: `the source clone of ${repo.name}, ${repo.source}, ${what}`,
         file: null,
       });
-      return { name: repo.name, repo: NO_REPO };
+      const there = (await lstat(repo.path).catch(() => null)) !== null;
+      const worktree: ObservedWorktree = there ? { ...NO_WORKTREE, state: 'foreign' } : NO_WORKTREE;
+      return { name: repo.name, repo: { ...NO_REPO, worktree } };
     }
     return problem(
       'repo_missing',

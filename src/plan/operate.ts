@@ -3,7 +3,7 @@ import { type DraftStep, finish } from './identity.js';
 import type { Observed } from './observed.js';
 import type { Outcome } from './outcome.js';
 import type { Plan } from './plan.js';
-import type { RecordedAgent, RecordedRun } from './recorded.js';
+import type { RecordedAgent, RecordedRepo, RecordedRun } from './recorded.js';
 import type { Refusal } from './steps.js';
 
 export interface OperateInput {
@@ -41,6 +41,8 @@ export function compileCleanup(input: OperateInput, options: CleanupOptions): Pl
     stopStep(agent, outcome, 'cleanup', recorded.state !== 'closed'),
   );
   if (options.keepWorkspaces) return operatePlan('cleanup', input, drafts, refused);
+  // What a closed run made is gone: what stands in its place now is somebody else's.
+  if (recorded.state === 'closed') return operatePlan('cleanup', input, drafts, refused);
 
   for (const repo of recorded.repos) {
     const worktree = observed.repos[repo.name]?.worktree;
@@ -53,17 +55,10 @@ export function compileCleanup(input: OperateInput, options: CleanupOptions): Pl
         wayOut: `commit or move it away, or metawsm cleanup ${recorded.ticketId} --force, which saves it under refs/metawsm/backup/${recorded.id}/${repo.name} first`,
       });
     }
-    if (worktree === undefined || worktree.state === 'missing' || worktree.state === 'foreign') {
-      if (!repo.removed && worktree?.state === 'missing') continue;
-      if (worktree?.state === 'foreign') {
-        refused.push({
-          code: 'foreign_worktree',
-          message: `${repo.path} is not the worktree that metawsm made`,
-          wayOut: 'look whose it is and move it away',
-        });
-      }
-      continue;
+    if (worktree?.state === 'foreign') {
+      refused.push(foreignRefusal(repo, observed.repos[repo.name]?.commonDir != null));
     }
+    if (!here && worktree?.state !== 'prunable') continue;
     drafts.push({
       step: {
         kind: 'worktree.remove',
@@ -101,6 +96,20 @@ function stopStep(agent: RecordedAgent, outcome: Outcome, why: string, closeSess
     action: live || session ? 'delete' : 'none',
     reason: live ? why : session ? 'its session is closed' : 'it does not run',
   };
+}
+
+function foreignRefusal(repo: RecordedRepo, sourceIsThere: boolean): Refusal {
+  return sourceIsThere
+    ? {
+        code: 'foreign_worktree',
+        message: `${repo.path} is not the worktree that metawsm made`,
+        wayOut: 'look whose it is and move it away',
+      }
+    : {
+        code: 'repo_missing',
+        message: `${repo.path} cannot be looked at: its source clone ${repo.source} is not there`,
+        wayOut: `put the clone back (one that was moved: git worktree repair there), or move ${repo.path} away`,
+      };
 }
 
 function endedRefusal(run: RecordedRun): Refusal {
