@@ -1,8 +1,8 @@
-import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { describe, expect } from 'vitest';
 import type { Status } from '../support/documents.js';
-import { isAlive, withEnvironment } from '../support/processes.js';
+import { isAlive, start, withEnvironment } from '../support/processes.js';
 import type { Repo } from '../support/repo.js';
 import { agent, hasTmux, type Rig, test } from '../support/rig.js';
 import { filesBelow } from '../support/snapshot.js';
@@ -149,6 +149,39 @@ test('cleanup copes with a workspace that is gone already', async ({ rig }) => {
   await rig.run('cleanup run.yaml');
   expect(await api.worktrees()).toEqual([]);
   expect((await rig.status()).run.state).toBe('closed');
+});
+
+test('cleanup touches nothing where the source clone is gone, and goes on when it is back', async ({
+  rig,
+}) => {
+  const { api, status } = await live(rig);
+  const away = path.join(rig.dir, 'away');
+  renameSync(api.path, away);
+  for (const command of ['cleanup run.yaml', 'cleanup run.yaml --force']) {
+    const { text } = await rig.run(command, { code: 4 });
+    expect(text).toContain(api.path);
+    expect(text).toContain('put the clone back');
+  }
+  expect(await rig.state()).toBe('running');
+  expect(await rig.agentNamed()).toMatchObject({ state: 'running', attempt: 1 });
+
+  renameSync(away, api.path);
+  await rig.run('cleanup run.yaml');
+  expect(existsSync(status.run.workspace)).toBe(false);
+});
+
+test('what is saved comes back as said, and a later cleanup leaves it alone', async ({ rig }) => {
+  const { api, status } = await live(rig);
+  dirty(status);
+  const { text } = await rig.run('cleanup run.yaml --force');
+  const command = /get it back with: (.*)/.exec(text)?.[1] ?? '';
+  await start('sh', ['-c', command], { cwd: rig.project, env: rig.env, timeout: 10_000 }).result;
+  const tree = status.repos[0]?.path ?? '';
+  expect(readFileSync(path.join(tree, 'sub/new.txt'), 'utf8')).toBe('new');
+
+  await rig.run('cleanup run.yaml');
+  expect(await api.worktrees()).toEqual([tree]);
+  expect(existsSync(path.join(tree, 'sub/new.txt'))).toBe(true);
 });
 
 test('cleanup is all or nothing about refusing: one dirty repo keeps them all', async ({ rig }) => {
