@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import type { Intent } from '../../src/manifest/intent.js';
 import { diffIntents } from '../../src/plan/diff.js';
-import { missingSteps, type Plan } from '../../src/plan/plan.js';
+import { hasChanges, missingSteps, type Plan } from '../../src/plan/plan.js';
 import type { PlannedStep } from '../../src/plan/steps.js';
 import { reconcile } from '../../src/sentinels/reconcile.js';
 import {
@@ -189,6 +189,8 @@ describe('in place', () => {
       ...(to === undefined ? {} : { after: to }),
     });
     expect(change?.effect).toBe(path === '/session' ? 'restart' : 'in_place');
+    // Also where no step follows from it: it is recorded.
+    expect(hasChanges(plan)).toBe(true);
     expect(missing(plan)).toEqual(steps);
     for (const id of change?.stepIds ?? []) expect(steps.some((step) => step.startsWith(id))).toBe(true);
   });

@@ -118,6 +118,11 @@ describe('a new run', () => {
     expect(inRepo('/src/api/ttmp')).toBe(1);
     expect(inRepo('/src/api-docs/ttmp')).toBe(0);
     expect(inRepo('/src/api/.metawsm/ttmp')).toBe(0);
+    const none = recordedRun({
+      ticketRoot: '/src/api/ttmp',
+      intent: { tickets: { driver: 'none', root: null } },
+    });
+    expect(none.steps.filter((step) => step.kind === 'ticket.copy')).toEqual([]);
   });
 
   test('what makes a plan impossible is told, the steps as well', () => {
@@ -428,6 +433,29 @@ describe('the run is, the manifest is, apply does', () => {
       expect(plan.refused[0]?.wayOut).toMatch(row.wayOut ?? /./);
       expect(plan.refused[0]?.message).toMatch(/run-20260304-050607-abcd|agent agent/);
     }
+  });
+
+  test.each<[RunOverrides, LookOverrides, string]>([
+    [
+      { state: 'paused', reason: 'exited_without_signal' },
+      { agents: { agent: exited(0) } },
+      'is paused: agent agent exited with status 0 without signalling completion',
+    ],
+    [{ state: 'paused', reason: 'fix_attempts' }, {}, 'is paused (fix_attempts)'],
+    [{ state: 'stopped' }, {}, 'was stopped by an operator'],
+    [{ state: 'closing' }, {}, 'is being closed'],
+  ])('a refusal says what the run is: %j', (run, observed, words) => {
+    expect(planOf(recordedRun(run), { observed }).refused[0]?.message).toBe(
+      `run run-20260304-050607-abcd ${words}`,
+    );
+  });
+
+  test('a closed run says how it ended', () => {
+    const request = { kind: 'resume' } as const;
+    const message = (outcome: 'delivered' | 'abandoned' | null) =>
+      planOf(recordedRun({ state: 'closed', outcome }), { request }).refused[0]?.message;
+    expect(message('abandoned')).toMatch(/is closed \(abandoned\)$/);
+    expect(message(null)).toMatch(/is closed \(ended\)$/);
   });
 
   test('changes of a run that is refused are shown, and touch no step', () => {

@@ -61,6 +61,35 @@ describe('the next command, by state', () => {
     expect(next({ state, reason, ...run }, seen)).toBe(expected);
   });
 
+  test('the question that is open is named, not one that was answered before', () => {
+    const recorded = recordedRun({
+      state: 'awaiting_guidance',
+      guidance: [deliveredAnswer(), recordedQuestion({ id: 'g2', state: 'answered', answeredAt: 1 })],
+    });
+    expect(nextFor(recorded, reconcile(recorded, look(recorded)), 'run.yaml')?.why).toBe('answer g2');
+  });
+
+  test.each<[string, RunOverrides, LookOverrides, string]>([
+    ['lives', {}, {}, 'wait until the agent is done or asks'],
+    [
+      'has an unread answer',
+      { guidance: [deliveredAnswer()] },
+      { agents: { agent: exited(0) }, sentinels: [response()] },
+      'start the agent, and wait for it',
+    ],
+    [
+      'never began',
+      {},
+      { agents: { agent: aliveAgent({ claim: 'void', process: null }) } },
+      'start the agent, and wait for it',
+    ],
+  ])('why: one agent lives, the other %s', (_, run, seen, why) => {
+    const intent = { agents: [agentIntent('agent'), agentIntent('b')] };
+    const recorded = recordedRun({ intent, ...run });
+    const outcome = reconcile(recorded, look(recorded, seen));
+    expect(nextFor(recorded, outcome, 'run.yaml')?.why).toBe(why);
+  });
+
   test('it follows the look, not the record', () => {
     expect(next({ state: 'running' }, { agents: { agent: exited(3) } })).toBe(wait);
     expect(next({ state: 'running' }, { agents: { agent: exited(0) } })).toBe('metawsm resume T-1');

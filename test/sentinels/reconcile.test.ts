@@ -701,6 +701,33 @@ describe('questions', () => {
     expect(word(outcome.run)).toBe('awaiting_guidance');
   });
 
+  test('among other open questions, too; but a claim of another attempt is no question', () => {
+    const run: RunOverrides = {
+      agents: { agent: { attempt: 2 } },
+      guidance: [
+        recordedQuestion({ digest: 'other', state: 'answered', answeredAt: NOW - 1 }),
+        recordedQuestion({ id: 'g2', digest: 'd' }),
+      ],
+    };
+    const sentinels = [
+      sentinel('guidance-request', { ...QUESTION, attempt: 1 }, { digest: 'd' }),
+      sentinel('implementation-complete', { attempt: 1 }, { digest: 'd' }),
+    ];
+    const outcome = outcomeOf(run, { agents: { agent: aliveAgent({ attempt: 2 }) }, sentinels });
+    expect(outcome).toMatchObject({ newGuidance: [], withdrawn: [] });
+    expect(outcome.warnings.map((w) => w.file)).toEqual([`${SHARED}/implementation-complete.json`]);
+    expect(outcome.agents[0]?.verdict).toBe('asking');
+  });
+
+  test('of two open questions the one whose file is unreadable stands', () => {
+    const elsewhere = `${WORKSPACE}/api/.metawsm/guidance-request.json`;
+    const guidance = [
+      recordedQuestion({ digest: 'old', state: 'answered', answeredAt: NOW - 1, file: elsewhere }),
+      recordedQuestion({ id: 'g2' }),
+    ];
+    expect(outcomeOf({ guidance }, { sentinels: [unreadable('guidance-request')] }).withdrawn).toEqual([]);
+  });
+
   test('a question from the future is asked now', () => {
     const sentinels = [sentinel('guidance-request', QUESTION, { mtime: NOW + MINUTE })];
     expect(outcomeOf({}, { sentinels }).newGuidance[0]?.askedAt).toBe(NOW);
