@@ -88,7 +88,8 @@ function eventText(
     case 'error':
       return errorText(event, err);
     case 'warning': {
-      const place = event.file === null ? '' : `${oneLine(event.file)}: `;
+      const named = event.file === null || event.message.includes(event.file);
+      const place = named ? '' : `${oneLine(event.file)}: `;
       return `${err.yellow('warning:')} ${place}${safeText(event.message)}`;
     }
     case 'note':
