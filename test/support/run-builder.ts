@@ -25,7 +25,7 @@ import { reconcile } from '../../src/sentinels/reconcile.js';
 
 export const MINUTE = 60_000;
 /** When the run was created. */
-export const CREATED = Date.UTC(2026, 2, 4, 5, 6, 7);
+const CREATED = Date.UTC(2026, 2, 4, 5, 6, 7);
 /** When its agents were started. */
 export const STARTED = CREATED + 1_000;
 /** When one looks. */
