@@ -4,8 +4,8 @@ import { createInterface } from 'node:readline/promises';
 import { applyIntent, type ConvergeOptions } from '../execute/converge.js';
 import { Warner } from '../execute/look.js';
 import { readSavedPlan, type SavedPlan } from '../execute/saved-plan.js';
+import { seeThrough } from '../execute/see-through.js';
 import { stopAgents } from '../execute/stop.js';
-import { waitUntilSettled } from '../execute/wait.js';
 import type { World } from '../execute/world.js';
 import type { Intent } from '../manifest/intent.js';
 import type { Plan } from '../plan/plan.js';
@@ -125,11 +125,11 @@ async function waitFor(ctx: CommandContext, applied: Applied, options: CommandOp
   if (world === null || applied.options === null || end.run === null || end.exitCode !== EXIT.done)
     return applied;
   try {
-    const waited = await waitUntilSettled(applied.intent, end.run.id, world, {
+    const seen = await seeThrough(applied.intent, end.run.id, world, {
       ...applied.options,
       timeoutMs: number(options, 'timeout'),
     });
-    const ended = await endOfWait(waited, world);
+    const ended = await endOfWait(seen, world);
     return { ...applied, end: { ...ended, changed: end.changed || ended.changed } };
   } catch (error) {
     return { ...applied, end: await thrown(ctx, applied.intent, world, error) };

@@ -1,4 +1,4 @@
-/** resume and restart: the operator's own request to converge, on the intent as it was last applied. */
+/** resume, restart and iterate: the operator's own request to converge, on the intent as it was last applied. */
 import { convergeRun } from '../execute/converge.js';
 import { Warner } from '../execute/look.js';
 import { prepare, unknownIdentity } from '../execute/prepare.js';

@@ -4,6 +4,8 @@ import { masked, secretsOf } from '../execute/agent-env.js';
 import type { Converged } from '../execute/converge.js';
 import { lookAt } from '../execute/look.js';
 import { attemptFolder } from '../execute/paths.js';
+import type { SeenThrough } from '../execute/see-through.js';
+import type { Verified } from '../execute/verify.js';
 import type { Waited } from '../execute/wait.js';
 import { StepFailed, StepRefused, type World } from '../execute/world.js';
 import type { Outcome } from '../plan/outcome.js';
@@ -78,8 +80,18 @@ export async function endOf(result: Converged, world: World): Promise<Ended> {
   }
 }
 
-/** Translate the result of waiting. */
-export async function endOfWait(waited: Waited, world: World): Promise<Ended> {
+/** Translate the result of seeing a run through. */
+export async function endOfWait(seen: SeenThrough, world: World): Promise<Ended> {
+  const { waited, verified, checked } = seen;
+  if (verified !== null) {
+    const end = endOfVerify(verified);
+    return { ...end, changed: end.changed || checked };
+  }
+  const end = await endOfWaiting(waited, world);
+  return { ...end, changed: end.changed || checked };
+}
+
+async function endOfWaiting(waited: Waited, world: World): Promise<Ended> {
   if (waited.kind === 'converged') {
     const end = await endOf(waited.result, world);
     // The wait that used the budget up has failed; only a later apply is refused.
@@ -103,7 +115,6 @@ export async function endOfWait(waited: Waited, world: World): Promise<Ended> {
   });
   switch (run.state) {
     case 'completed':
-      warnOfUncheckedCriteria(run, world);
       return { ...base, exitCode: EXIT.done };
     case 'awaiting_guidance':
       return { ...base, exitCode: EXIT.guidance };
@@ -126,17 +137,33 @@ export async function endOfWait(waited: Waited, world: World): Promise<Ended> {
   }
 }
 
-/** Completion is a claim: as long as nothing checks the commands, say so. */
-function warnOfUncheckedCriteria(run: RecordedRun, world: World): void {
-  const commands = run.intent.criteria.filter((criterion) => criterion.kind === 'command').length;
-  if (commands === 0) return;
-  world.reporter.emit({
-    type: 'warning',
-    runId: run.id,
-    code: 'criteria_unverified',
-    message: `${commands === 1 ? 'one command criterion is' : `${commands} command criteria are`} unverified: this version does not run them, check them before you merge`,
-    file: null,
-  });
+/** Translate the result of checking the criteria. */
+export function endOfVerify(verified: Verified): Ended {
+  const { run, outcome } = verified;
+  if (verified.kind === 'refused') {
+    const { code, message, wayOut } = verified.refusal;
+    const error = { code, stepId: null, message, logTail: [] };
+    return { run, outcome, exitCode: EXIT.refused, changed: false, error, hints: [wayOut] };
+  }
+  const { open } = verified;
+  const changed = verified.executed > 0;
+  if (open.length === 0) return { run, outcome, exitCode: EXIT.done, changed, error: null, hints: [] };
+  const logTail = open.flatMap((one) =>
+    open.length === 1 || one.logTail.length === 0
+      ? one.logTail
+      : [`${one.criterion.id}:`, ...one.logTail.slice(-10)],
+  );
+  const usedUp = run.state === 'paused' && run.reason === 'fix_attempts';
+  const message = open.map((one) => one.sentence).join('\n');
+  const error = {
+    code: usedUp ? 'fix_attempts' : 'criterion_failed',
+    stepId: null,
+    message: usedUp ? `the fix attempts are used up\n${message}` : message,
+    logTail,
+  };
+  const logs = open.flatMap(({ criterion }) => (criterion.log === null ? [] : [criterion.log]));
+  const hints = logs.length === 0 ? [] : [`the whole output is in ${logs.join(', ')}`];
+  return { run, outcome, exitCode: EXIT.refused, changed, error, hints };
 }
 
 async function lostLogTail(run: RecordedRun, outcome: Outcome, world: World): Promise<readonly string[]> {

@@ -4,7 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { Intent } from '../manifest/intent.js';
 import type { Outcome } from '../plan/outcome.js';
 import { missingSteps, type Plan, type Request } from '../plan/plan.js';
-import type { RecordedRun } from '../plan/recorded.js';
+import type { Feedback, RecordedAgent, RecordedRun } from '../plan/recorded.js';
 import type { PlannedStep, Refusal } from '../plan/steps.js';
 import type { Lock } from '../state/locks.js';
 import { lookAt, recordLook, type Warner } from './look.js';
@@ -115,7 +115,7 @@ async function exists(path: string): Promise<boolean> {
   );
 }
 
-/** Meet a request for a recorded run (`resume`, `restart`), with the intent as it was last applied. */
+/** Meet a request for a recorded run (`resume`, `restart`, `iterate`), with the intent as it was last applied. */
 export async function convergeRun(
   runId: string,
   request: Request,
@@ -265,12 +265,21 @@ async function recordPlan(
       else if (known?.removed && !agent.removed)
         await store.updateAgent(run.id, agent.name, { removed: false });
     }
-    if (request.kind === 'restart') {
+    await store.saveCriterionRepos(run.id, run.criterionRepos);
+    if (request.kind === 'restart' || request.kind === 'iterate') {
       const named = run.agents.filter(
         (agent) => request.agents === null || request.agents.includes(agent.name),
       );
-      for (const agent of named)
-        await store.updateAgent(run.id, agent.name, { startsUsed: 0, freeStartFor: null });
+      for (const agent of named) {
+        const patch =
+          request.kind === 'restart'
+            ? { startsUsed: 0, freeStartFor: null }
+            : { feedback: moreFeedback(agent, request.feedback, world.now()) };
+        await store.updateAgent(run.id, agent.name, patch);
+      }
+      // An operator who steps in gives the agents all their attempts back.
+      const fixAttempts = request.kind === 'iterate' ? (request.fixAttempt ?? 0) : 0;
+      await store.saveFixAttempts(run.id, fixAttempts);
     }
     await store.planSteps(
       run.id,
@@ -292,6 +301,12 @@ async function recordPlan(
       world.reporter.emit({ type: 'run', runId: run.id, state: 'running', reason: null });
     }
   });
+}
+
+/** What is to be said to an agent, after what it was not told yet. */
+function moreFeedback(agent: RecordedAgent, text: string, at: number): Feedback {
+  const before = agent.feedback === null ? '' : `${agent.feedback.text}\n\n`;
+  return { mark: new Date(at).toISOString(), text: `${before}${text.trimEnd()}` };
 }
 
 /** After the tree: what failed is recorded, and what the world says now. */

@@ -16,6 +16,11 @@ export function stepLog(state: string, runId: string, stepId: string): string {
   return join(runFolder(state, runId), 'steps', `${stepId.replace(/[^A-Za-z0-9._-]/g, '-')}.log`);
 }
 
+/** Folder with the output of a run's command criteria, a file for each check. */
+export function criteriaFolder(state: string, runId: string): string {
+  return join(runFolder(state, runId), 'criteria');
+}
+
 /** The clone of a `url:` repo. */
 export function cloneFolder(state: string, name: string, digest: string): string {
   return join(state, 'clones', `${name}-${digest.slice(0, 10)}`);

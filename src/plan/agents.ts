@@ -101,9 +101,10 @@ function decide(
   });
   const live = seen?.live ?? false;
 
-  if (request.kind === 'restart') {
+  if (request.kind === 'restart' || request.kind === 'iterate') {
     const named = request.agents === null || request.agents.includes(agent.name);
-    if (named) return start(agent.attempt === 0 ? 'create' : 'replace', 'restart', { replace: live });
+    const why = request.kind === 'restart' ? 'restart' : 'feedback';
+    if (named) return start(agent.attempt === 0 ? 'create' : 'replace', why, { replace: live });
     // The others are left as they are; only what was never started is missing.
     if (verdict !== 'not_started' && verdict !== 'starting') return none;
   }

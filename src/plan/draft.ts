@@ -152,6 +152,7 @@ function draftAgent(
     freeStartFor: null,
     summary: null,
     completedAt: null,
+    feedback: null,
     removed: false,
   };
 }

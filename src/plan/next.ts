@@ -1,4 +1,5 @@
 /** The one command to type next, for a run in its state. Pure. */
+import { criteriaStates } from './evidence.js';
 import type { Outcome } from './outcome.js';
 import type { RecordedRun } from './recorded.js';
 
@@ -35,6 +36,8 @@ export function nextFor(run: RecordedRun, outcome: Outcome | null, manifest: str
     }
     case 'paused':
       if (reason === 'interrupted') return apply('go on where it stopped');
+      if (reason === 'fix_attempts')
+        return next('tell the agent what to do about it', 'iterate', ticket, '--feedback', '…');
       return next('start the agent again', 'resume', ticket);
     case 'failed': {
       if (reason === 'step_failed') return apply('try the failed step again');
@@ -47,6 +50,16 @@ export function nextFor(run: RecordedRun, outcome: Outcome | null, manifest: str
         : apply('start the agent again, within its budget');
     }
     case 'completed': {
+      const open = (outcome?.criteria ?? criteriaStates(run, null)).filter(
+        (criterion) => criterion.kind === 'command' && criterion.state !== 'passed',
+      );
+      if (open.some((criterion) => criterion.state === 'failed')) {
+        const agents = run.agents.some((agent) => !agent.removed);
+        return agents
+          ? next('tell the agent what to do about the failed criterion', 'iterate', ticket, '--feedback', '…')
+          : next('check the criteria again, once they are mended', 'verify', ticket);
+      }
+      if (open.length > 0) return next('check the criteria, with all work committed', 'verify', ticket);
       const repo = run.repos.find((r) => !r.removed && r.baseCommit !== null);
       if (repo === undefined) return next('remove the workspace, keep the branches', 'cleanup', ticket);
       return {

@@ -1,6 +1,6 @@
 /**
  * From (manifest, recorded, observed) to the ordered steps that are missing: the one place that decides. Pure.
- * Apply, resume, restart, stop and cleanup are requests to the same machine; resuming is planning again with
+ * Apply, resume, restart, iterate, stop and cleanup are requests to the same machine; resuming is planning again with
  * fewer steps left.
  */
 import type { Intent } from '../manifest/intent.js';
@@ -21,7 +21,15 @@ export type Request =
   /** Start the agents that neither live nor completed, whatever stopped them. */
   | { readonly kind: 'resume' }
   /** Start agents afresh; `agents` null: all of them. */
-  | { readonly kind: 'restart'; readonly agents: readonly string[] | null };
+  | { readonly kind: 'restart'; readonly agents: readonly string[] | null }
+  /** Hand feedback to agents and start them again; `agents` null: all of them. */
+  | {
+      readonly kind: 'iterate';
+      readonly agents: readonly string[] | null;
+      readonly feedback: string;
+      /** Which time it is that failed criteria are handed back; null: an operator speaks. */
+      readonly fixAttempt: number | null;
+    };
 
 export interface PlanInput {
   readonly request: Request;
@@ -87,6 +95,13 @@ export function compile(input: PlanInput): Plan {
   for (const change of manifestChanges) if (change.refusal !== null) refused.push(change.refusal);
   const stateRefusal = recorded === null ? null : refusalForState(request, recorded, outcome);
   if (stateRefusal !== null) refused.push(stateRefusal);
+  if (request.kind === 'iterate' && run.agents.every((agent) => agent.removed)) {
+    refused.push({
+      code: 'no_agents',
+      message: `run ${run.id} has no agent that feedback could be handed to`,
+      wayOut: `work in ${run.workspace}, then metawsm verify ${run.ticketId}`,
+    });
+  }
 
   const warnings: Warning[] = [...(outcome?.warnings ?? observed.warnings)];
   const base = {

@@ -95,8 +95,16 @@ export interface RecordedAgent {
   readonly freeStartFor: string | null;
   readonly summary: string | null;
   readonly completedAt: number | null;
+  /** What the operator, or a failed criterion, has to say to it: delivered before its next start. */
+  readonly feedback: Feedback | null;
   /** No longer in the manifest. */
   readonly removed: boolean;
+}
+
+export interface Feedback {
+  /** Stands beside the text where it was delivered, so that it is delivered once. */
+  readonly mark: string;
+  readonly text: string;
 }
 
 export interface RecordedStep {

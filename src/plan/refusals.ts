@@ -50,6 +50,13 @@ export function refusalForState(request: Request, run: RecordedRun, outcome: Out
           `look at metawsm logs ${run.ticketId}, then metawsm resume ${run.ticketId} or metawsm restart ${run.ticketId}`,
         );
       }
+      if (reason === 'fix_attempts') {
+        return refuse(
+          'run_paused',
+          `run ${run.id} is paused: ${run.detail ?? 'its fix attempts are used up'}`,
+          `metawsm iterate ${run.ticketId} --feedback TEXT starts the agent again; mended by hand, metawsm verify ${run.ticketId}`,
+        );
+      }
       return refuse(
         'run_paused',
         `run ${run.id} is paused${reason === null ? '' : ` (${reason})`}`,

@@ -27,7 +27,7 @@ export function runsText(
       [oneLine(run.ticketId), paint.bold],
       [`${run.state}${why === null ? '' : ` (${why})`}${asks}`, stateColor(run.state, paint)],
       [agents === 0 ? '-' : `${agentsAlive}/${agents} alive`, plain],
-      [`${criteriaPassed}/${run.intent.criteria.length} passed`, plain],
+      [`${criteriaPassed}/${run.intent.criteria.length}`, plain],
       [agoText(options.now - run.createdAt), plain],
       [oneLine(options.manifestOf(run.manifestPath)), plain],
       [title === run.ticketId ? '' : oneLine(title), plain],

@@ -32,6 +32,7 @@ const NEVER_STARTED = {
   freeStartFor: null,
   summary: null,
   completedAt: null,
+  feedback: null,
   removed: false,
 } satisfies Partial<RecordedAgent>;
 

@@ -175,7 +175,7 @@ CREATE TABLE locks (
 ) STRICT, WITHOUT ROWID;
 `;
 
-/** What tells evidence apart and shows it, where criteria without a repo run, and how often they were handed back. */
+/** What tells evidence apart and shows it, where criteria without a repo run, how often they were handed back. */
 const EVIDENCE = `
 ALTER TABLE evidence ADD COLUMN label TEXT NOT NULL DEFAULT '';
 ALTER TABLE evidence ADD COLUMN command TEXT CHECK (command IS NULL OR json_valid(command));
@@ -183,6 +183,7 @@ ALTER TABLE evidence ADD COLUMN detail TEXT;
 ALTER TABLE evidence ADD COLUMN source TEXT;
 ALTER TABLE runs ADD COLUMN criterion_repos TEXT NOT NULL DEFAULT '{}' CHECK (json_valid(criterion_repos));
 ALTER TABLE runs ADD COLUMN fix_attempts INTEGER NOT NULL DEFAULT 0 CHECK (fix_attempts >= 0);
+ALTER TABLE agents ADD COLUMN feedback TEXT CHECK (feedback IS NULL OR json_valid(feedback));
 `;
 
 /** `user_version` of a database is how many of these it has seen. Never change one that was released. */

@@ -77,6 +77,7 @@ export const AGENT: Columns<RecordedAgent> = {
   freeStartFor: 'plain',
   summary: 'plain',
   completedAt: 'plain',
+  feedback: 'json_or_null',
   removed: 'flag',
 };
 

@@ -24,7 +24,7 @@ test('lists the newest 20 runs, all of them, or those of a ticket', async ({ rig
   const rows = stdout.trimEnd().split('\n');
   expect(rows).toHaveLength(23);
   expect(rows[0]).toMatch(/^RUN +TICKET +STATE +AGENTS +CRITERIA +AGE +MANIFEST +TITLE$/);
-  expect(rows[1]).toMatch(/^run-22 +NEW-1 +planning +0\/1 alive +\S+ +22\.yaml +A title$/);
+  expect(rows[1]).toMatch(/^run-22 +NEW-1 +planning +0\/1 alive +0\/2 +\S+ +22\.yaml +A title$/);
   expect(rows.at(-1)).toMatch(/^run-1 +OLD-1 +closed \(abandoned\) /);
   expect((await rig.run('runs --ticket OLD')).stdout).toBe('no runs of ticket OLD\n');
   await store.transitionRun('run-22', 'closed', { outcome: 'abandoned' });

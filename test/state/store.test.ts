@@ -39,6 +39,7 @@ test('every field of a run comes back as it was recorded', async () => {
     freeStartFor: 'g1',
     summary: 'done "so far"\n',
     completedAt: 1_700_000_000_005,
+    feedback: { mark: 'm', text: 'not yet' },
     removed: true,
   };
   await store.updateAgent('run-1', 'agent', { state: 'starting' });

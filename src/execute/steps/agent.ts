@@ -6,12 +6,19 @@ import type { SessionKind } from '../../manifest/intent.js';
 import type { RecordedAgent, RecordedRun } from '../../plan/recorded.js';
 import type { StepOf } from '../../plan/steps.js';
 import { assignSentinels } from '../../sentinels/assign.js';
-import { archiveClaims, readSentinels } from '../../sentinels/sentinels.js';
+import {
+  appendFeedback,
+  archiveClaims,
+  FEEDBACK_FILE,
+  readSentinels,
+  setAside,
+} from '../../sentinels/sentinels.js';
 import { shellArgv } from '../../sessions/argv.js';
 import { logFileOf, voidAttempt } from '../../sessions/attempt.js';
 import { sessionDriver, stopAgent } from '../../sessions/index.js';
 import { type AttemptView, observeAttempt } from '../../sessions/observe.js';
-import { tailLines } from '../../tools/files.js';
+import { ticketDriver } from '../../tickets/index.js';
+import { MAX_DOCUMENT_BYTES, readRegular, tailLines } from '../../tools/files.js';
 import { agentEnv, masked, secretsOf, writeShim } from '../agent-env.js';
 import { sentinelFolders } from '../observe.js';
 import { attemptFolder } from '../paths.js';
@@ -86,7 +93,8 @@ export const agentStart: StepHandler<'agent.start'> = {
     const { world } = ctx;
     const { run, agent } = await agentOf(ctx, step.agent);
     await endEarlierAttempts(ctx, run, agent);
-    await archiveClaims(run.workspace, agent.sentinelDir, world.now());
+    await setClaimsAside(ctx, run, agent);
+    await deliverFeedback(ctx, run, agent);
     await writeShim(world);
 
     const folder = folderOf(ctx, run, agent, agent.attempt);
@@ -108,6 +116,42 @@ export const agentStart: StepHandler<'agent.start'> = {
     await awaitStart(step, ctx, run, agent, folder);
   },
 };
+
+/** What the agent claimed before, wherever it left that: the next attempt has to claim it anew. */
+async function setClaimsAside(ctx: StepContext, run: RecordedRun, agent: RecordedAgent): Promise<void> {
+  const at = ctx.world.now();
+  await archiveClaims(run.workspace, agent.sentinelDir, at);
+  const found = await readSentinels(run.workspace, sentinelFolders(run), { retryMs: 0 });
+  const completion = assignSentinels(run, found).byAgent.get(agent.name)?.get('implementation-complete');
+  if (completion !== undefined) await setAside(run.workspace, completion.file, at);
+}
+
+/** What waits to be said to the agent, into its folder and into the ticket. Done again after a crash, it is there once. */
+async function deliverFeedback(ctx: StepContext, run: RecordedRun, agent: RecordedAgent): Promise<void> {
+  const { feedback } = agent;
+  if (feedback === null) return;
+  const { store, now } = ctx.world;
+  const mark = `<!-- feedback ${feedback.mark} -->`;
+  const file = await readRegular(join(agent.sentinelDir, FEEDBACK_FILE), MAX_DOCUMENT_BYTES);
+  if (file.kind !== 'file' || !file.bytes.toString('utf8').includes(mark)) {
+    await appendFeedback(run.workspace, agent.sentinelDir, `${feedback.text}\n\n${mark}`, now());
+  }
+  await tellTicket(ctx, run, `Feedback to ${agent.name}, attempt ${agent.attempt}: ${feedback.text}`);
+  await store.updateAgent(run.id, agent.name, { feedback: null });
+}
+
+/** The ticket is told, too; one that cannot be written is no reason not to start the agent. */
+async function tellTicket(ctx: StepContext, run: RecordedRun, entry: string): Promise<void> {
+  const { driver } = run.intent.tickets;
+  if (driver === 'none' || run.ticketRoot === null) return;
+  try {
+    const tickets = ticketDriver(driver, run.ticketRoot, ctx.world.env);
+    await tickets.addChangelog(run.ticketId, entry, new Date(ctx.world.now()));
+  } catch (error) {
+    const message = `the feedback could not be added to the ticket's changelog: ${(error as Error).message}`;
+    ctx.world.reporter.emit({ type: 'warning', runId: run.id, code: 'ticket_not_told', message, file: null });
+  }
+}
 
 /** No two attempts of an agent at once, whatever an interrupted start or restart left. */
 async function endEarlierAttempts(ctx: StepContext, run: RecordedRun, agent: RecordedAgent): Promise<void> {
