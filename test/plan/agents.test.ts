@@ -371,8 +371,10 @@ describe('resume starts the agents that neither live nor completed, budget as it
   });
 });
 
-describe('restart starts agents afresh', () => {
-  const all: Request = { kind: 'restart', agents: null };
+describe.each<[string, string, (agents: string[] | null) => Request]>([
+  ['restart', 'restart', (agents) => ({ kind: 'restart', agents })],
+  ['iterate', 'feedback', (agents) => ({ kind: 'iterate', agents, feedback: 'mend it', fixAttempt: null })],
+])('%s starts agents afresh', (_, why, request) => {
   test.each<[string, RunOverrides['agents'], LookOverrides, string, boolean]>([
     ['alive', {}, {}, 'replace', true],
     ['completed', {}, { agents: { agent: exited(0) }, sentinels: [completion] }, 'replace', false],
@@ -388,10 +390,10 @@ describe('restart starts agents afresh', () => {
     ['unknown: it may live', {}, { agents: { agent: aliveAgent({ process: 'unknown' }) } }, 'replace', true],
     ['never started', { agent: never }, { agents: { agent: unseen({ attempt: 0 }) } }, 'create', false],
   ])('%s', (_, agents = {}, observed, does, replace) => {
-    const plan = planOf(recordedRun({ agents }), { observed, request: all });
+    const plan = planOf(recordedRun({ agents }), { observed, request: request(null) });
     expect(start(plan)).toEqual({
       does,
-      why: 'restart',
+      why,
       replace,
       budget: 'none',
       freeFor: null,
@@ -407,8 +409,8 @@ describe('restart starts agents afresh', () => {
     ['never started', { b: never }, { b: unseen({ attempt: 0 }) }, 'create'],
   ])('of one agent: the other, %s, is left as it is', (_, agents = {}, seen = {}, does) => {
     const intent = { agents: [agentIntent('agent'), agentIntent('b')] };
-    const request: Request = { kind: 'restart', agents: ['agent'] };
-    const plan = planOf(recordedRun({ intent, agents }), { observed: { agents: seen }, request });
+    const observed = { agents: seen };
+    const plan = planOf(recordedRun({ intent, agents }), { observed, request: request(['agent']) });
     expect(plan.refused).toEqual([]);
     expect(start(plan)).toMatchObject({ does: 'replace', replace: true });
     expect(start(plan, 'agent.start/b').does).toBe(does);

@@ -1,7 +1,14 @@
 import { describe, expect, test } from 'vitest';
 import type { Intent } from '../../src/manifest/intent.js';
 import type { RunReason, RunState } from '../../src/plan/lifecycle.js';
-import { hasChanges, missingSteps, type Plan, sameIntent, summarize } from '../../src/plan/plan.js';
+import {
+  hasChanges,
+  missingSteps,
+  type Plan,
+  type Request,
+  sameIntent,
+  summarize,
+} from '../../src/plan/plan.js';
 import type { PlannedStep } from '../../src/plan/steps.js';
 import {
   agentIntent,
@@ -352,7 +359,7 @@ describe('the run is, the manifest is, apply does', () => {
       reason: 'fix_attempts',
       the: 'fix attempts used up',
       refused: 'run_paused',
-      wayOut: /metawsm resume T-1 or metawsm restart T-1/,
+      wayOut: /metawsm iterate T-1 --feedback/,
     },
     {
       state: 'stopped',
@@ -441,7 +448,7 @@ describe('the run is, the manifest is, apply does', () => {
       { agents: { agent: exited(0) } },
       'is paused: agent agent exited with status 0 without signalling completion',
     ],
-    [{ state: 'paused', reason: 'fix_attempts' }, {}, 'is paused (fix_attempts)'],
+    [{ state: 'paused', reason: 'fix_attempts' }, {}, 'is paused: its fix attempts are used up'],
     [{ state: 'stopped' }, {}, 'was stopped by an operator'],
     [{ state: 'closing' }, {}, 'is being closed'],
   ])('a refusal says what the run is: %j', (run, observed, words) => {
@@ -480,7 +487,9 @@ describe('the run is, the manifest is, apply does', () => {
   });
 });
 
-describe('resume and restart, by state', () => {
+const iterate: Request = { kind: 'iterate', agents: null, feedback: 'mend it', fixAttempt: null };
+
+describe('resume, restart and iterate, by state', () => {
   const gone = { agents: { agent: exited(143) } };
   const stopped = { agents: { agent: { stoppedAttempt: 1 } } };
   test.each<[RunState, RunReason | null, string | null]>([
@@ -499,22 +508,28 @@ describe('resume and restart, by state', () => {
     ['closing', null, 'run_closing'],
     ['closed', null, 'run_closed'],
   ])('%s (%s)', (state, reason, refused) => {
-    for (const request of [{ kind: 'resume' }, { kind: 'restart', agents: null }] as const) {
+    for (const request of [{ kind: 'resume' }, { kind: 'restart', agents: null }, iterate] as const) {
       const plan = planOf(recordedRun({ state, reason, ...stopped }), { observed: gone, request });
       expect(codes(plan)).toEqual(refused === null ? [] : [refused]);
       expect(missing(plan)).toEqual(refused === null ? ['agent.start/agent replace'] : []);
     }
   });
 
-  test('both do missing steps first', () => {
+  test('all do missing steps first', () => {
     const run = recordedRun({ state: 'stopped', steps: { 'brief.write': { state: 'pending' } }, ...stopped });
-    for (const request of [{ kind: 'resume' }, { kind: 'restart', agents: null }] as const) {
+    for (const request of [{ kind: 'resume' }, { kind: 'restart', agents: null }, iterate] as const) {
       expect(missing(planOf(run, { observed: gone, request }))).toEqual([
         'brief.write create',
         'agent.start/agent replace',
       ]);
     }
   });
+});
+
+test('feedback wants an agent to hand it to', () => {
+  const plan = planOf(recordedRun({ intent: { agents: [] } }), { request: iterate });
+  expect(codes(plan)).toEqual(['no_agents']);
+  expect(plan.steps).toEqual([]);
 });
 
 describe('a run that was cut off goes on at the first step that is not done', () => {

@@ -43,7 +43,7 @@ describe('the next command, by state', () => {
     ['awaiting_guidance', null, {}, { sentinels: [request] }, 'metawsm guide T-1 --answer …'],
     ['paused', 'interrupted', {}, {}, wait],
     ['paused', 'exited_without_signal', {}, { agents: { agent: exited(0) } }, 'metawsm resume T-1'],
-    ['paused', 'fix_attempts', {}, {}, 'metawsm resume T-1'],
+    ['paused', 'fix_attempts', {}, {}, 'metawsm iterate T-1 --feedback …'],
     ['failed', 'step_failed', {}, {}, wait],
     ['failed', 'agent_failed', {}, { agents: { agent: exited(3) } }, wait],
     [
