@@ -61,6 +61,20 @@ export interface StatusRepo {
   readonly dirty_files: readonly string[];
 }
 
+export interface StatusCriterion {
+  readonly id: string;
+  readonly kind: string;
+  readonly text: string;
+  readonly repo: string | null;
+  readonly state: string;
+  readonly void_reason: string | null;
+  readonly commit: string | null;
+  readonly exit_code: number | null;
+  readonly duration_ms: number | null;
+  readonly checked_at: string | null;
+  readonly log: string | null;
+}
+
 export interface Warning {
   readonly code: string;
   readonly message: string;
@@ -74,7 +88,7 @@ export interface Status {
   readonly steps: readonly StatusStep[];
   readonly agents: readonly StatusAgent[];
   readonly guidance: readonly StatusGuidance[];
-  readonly criteria: readonly { readonly id: string; readonly kind: string; readonly state: string }[];
+  readonly criteria: readonly StatusCriterion[];
   readonly repos: readonly StatusRepo[];
   readonly gates: readonly unknown[];
   readonly warnings: readonly Warning[];
