@@ -69,7 +69,7 @@ describe('names of a new run', () => {
 
 describe('what a new run decides', () => {
   test('a worktree at <workspace>/<repo name>, also for one repo', () => {
-    expect(draft().repos).toEqual([
+    expect(draft().repos).toMatchObject([
       {
         name: 'api',
         source: '/src/api',
