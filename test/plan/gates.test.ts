@@ -141,7 +141,7 @@ describe('gatesOf', () => {
       [
         'api: git config core.hookspath was added since the run began. Put it back with git config --unset-all core.hookspath.',
         'Put it back with git config --edit (not recorded).',
-        'api: hook pre-push was removed since the run began. what it did was not recorded.',
+        'api: hook pre-push was removed since the run began. Put it back by hand (what it did was not recorded).',
       ],
     ],
     [
