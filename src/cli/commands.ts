@@ -208,6 +208,16 @@ export const COMMANDS: readonly CommandSpec[] = [
     load: () => import('./iterate.js'),
   },
   {
+    name: 'close',
+    args: '[sel]',
+    usage: '<sel> [options]',
+    description: 'Pass the gates, deliver the branches, close the ticket, remove the worktrees',
+    example: 'metawsm close LOGIN-7 --dry-run',
+    selector: 'required',
+    options: [DRY_RUN],
+    load: () => import('./close.js'),
+  },
+  {
     name: 'cleanup',
     args: '[sel]',
     usage: '<sel> [options]',

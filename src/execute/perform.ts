@@ -2,6 +2,8 @@
 import type { PlannedStep, StepKind } from '../plan/steps.js';
 import { agentStart, agentStop } from './steps/agent.js';
 import { briefWrite } from './steps/brief.js';
+import { branchDelete, closeCheck, ticketClose } from './steps/close.js';
+import { deliverMerge, deliverPullRequest, deliverPush } from './steps/deliver.js';
 import { repoClone, repoFetch } from './steps/repo.js';
 import { setupRun } from './steps/setup.js';
 import { ticketBrief, ticketCopy, ticketCreate } from './steps/ticket.js';
@@ -26,6 +28,12 @@ const HANDLERS = {
   'brief.write': briefWrite,
   'agent.start': agentStart,
   'agent.stop': agentStop,
+  'close.check': closeCheck,
+  'deliver.merge': deliverMerge,
+  'deliver.push': deliverPush,
+  'deliver.pull-request': deliverPullRequest,
+  'ticket.close': ticketClose,
+  'branch.delete': branchDelete,
 } satisfies { [K in StepKind]: StepHandler<K> };
 
 /**

@@ -34,6 +34,21 @@ export function commandsOf(step: Step, run: RecordedRun): readonly PlannedComman
       if (step.backup === null) return [remove];
       return [argv(['git', 'update-ref', step.backup, '<commit of the worktree>', ''], step.source), remove];
     }
+    case 'deliver.merge':
+      return step.merges.map((merge) =>
+        argv(['git', 'merge', '--ff', merge.branch, '# into', merge.base], merge.source),
+      );
+    case 'deliver.push':
+      return [argv(['git', 'push', 'origin', `${step.branch}:refs/heads/${step.branch}`], step.source)];
+    case 'deliver.pull-request':
+      return [
+        argv(
+          ['gh', 'pr', 'create', '--base', step.base, '--head', step.branch, '--title', step.title],
+          step.source,
+        ),
+      ];
+    case 'branch.delete':
+      return [argv(['git', 'branch', '--delete', step.branch], step.source)];
     case 'setup.run':
       return [declared(step.command, step.cwd, [])];
     case 'agent.start':

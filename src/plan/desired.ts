@@ -122,9 +122,16 @@ function repoSteps(input: PlanInput, repo: RecordedRepo, drift: Change[], warnin
 
   if (intent.source.kind === 'url') {
     const clone: Step = { kind: 'repo.clone', repo: name, url: intent.source.url, path: source };
+    const row = rowOf(input, clone);
+    // A step that was cut off looks itself whether its clone is there, and is recorded as done then.
+    const cut = row !== undefined && row.state !== 'done';
     steps.push(
-      seen.source === null
-        ? { step: clone, action: 'create', reason: 'cloned once into the state folder' }
+      seen.source === null || cut
+        ? {
+            step: clone,
+            action: 'create',
+            reason: cut ? reasonFor(row) : 'cloned once into the state folder',
+          }
         : { step: clone, action: 'none', reason: 'cloned already' },
     );
   }

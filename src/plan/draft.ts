@@ -50,6 +50,7 @@ export function draftRun(intent: Intent, identity: Identity, surroundings: Surro
     guidance: [],
     brief: null,
     evidence: [],
+    deliveries: [],
     criterionRepos: {},
     fixAttempts: 0,
   };
@@ -106,6 +107,7 @@ function draftRepo(
     baseRef: null,
     baseCommit: null,
     placed: {},
+    configAtCreation: null,
     removed: false,
   };
 }

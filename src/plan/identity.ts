@@ -55,6 +55,9 @@ export function stepId(step: Step): StepId {
     case 'ticket.create':
     case 'ticket.brief':
     case 'brief.write':
+    case 'close.check':
+    case 'deliver.merge':
+    case 'ticket.close':
       return step.kind;
     default:
       return `${step.kind}/${step.repo}`;

@@ -60,12 +60,7 @@ export function nextFor(run: RecordedRun, outcome: Outcome | null, manifest: str
           : next('check the criteria again, once they are mended', 'verify', ticket);
       }
       if (open.length > 0) return next('check the criteria, with all work committed', 'verify', ticket);
-      const repo = run.repos.find((r) => !r.removed && r.baseCommit !== null);
-      if (repo === undefined) return next('remove the workspace, keep the branches', 'cleanup', ticket);
-      return {
-        argv: ['git', '-C', repo.path, 'log', '--stat', `${repo.baseCommit?.slice(0, 12)}..HEAD`],
-        why: `review the work; metawsm cleanup ${ticket} then removes the worktrees and keeps the branches`,
-      };
+      return next('review it, then deliver it: close first shows its gates', 'close', ticket, '--dry-run');
     }
     case 'stopping':
       return next('end what was begun', 'stop', ticket);

@@ -45,7 +45,7 @@ export interface PlanInput {
 }
 
 export interface Plan {
-  readonly request: Request['kind'] | 'stop' | 'cleanup';
+  readonly request: Request['kind'] | 'stop' | 'cleanup' | 'close';
   readonly manifest: string;
   readonly ticket: string;
   /** What the steps refer to: the recorded run with what the manifest adds, or the draft of a new one. */

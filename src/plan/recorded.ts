@@ -34,10 +34,33 @@ export interface RecordedRun {
   readonly brief: RecordedBrief | null;
   /** All of it, oldest first. */
   readonly evidence: readonly RecordedEvidence[];
+  /** By repo name. */
+  readonly deliveries: readonly RecordedDelivery[];
   /** Where a command criterion that names no repo runs, as first decided: `evidence.ts` knows the keys. null: the workspace. */
   readonly criterionRepos: Readonly<Record<string, string | null>>;
   /** How often failed criteria were handed back to the agents since all passed or an operator stepped in. */
   readonly fixAttempts: number;
+}
+
+/** How far the delivery of a repo is. */
+export interface RecordedDelivery {
+  readonly repo: string;
+  readonly kind: 'merge' | 'pull_request' | 'none';
+  /**
+   * `checked`: its HEAD passed the gates; `planned`: its merge is computed; `done`: delivered; `rolled_back`: taken
+   * back because another repo's could not be made.
+   */
+  readonly state: 'checked' | 'planned' | 'done' | 'rolled_back';
+  /** The commit that is delivered. */
+  readonly head: string;
+  /** The ref that moves, or that was pushed. */
+  readonly ref: string | null;
+  /** Where that ref was, and where it goes. */
+  readonly before: string | null;
+  readonly after: string | null;
+  /** The pull request. */
+  readonly url: string | null;
+  readonly at: number;
 }
 
 /** A repo's decided names: they are never derived again. */
@@ -54,6 +77,8 @@ export interface RecordedRepo {
   readonly baseCommit: string | null;
   /** Files and links that metawsm itself put into the worktree: path relative to it → content hash or link target. */
   readonly placed: Readonly<Record<string, string>>;
+  /** The repository's own git configuration and hooks when the worktree was made: close compares. Opaque here. */
+  readonly configAtCreation: unknown;
   /** The worktree was removed by close, cleanup or a changed manifest. */
   readonly removed: boolean;
 }

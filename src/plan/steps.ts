@@ -98,11 +98,45 @@ export type Step =
       readonly branch: string;
       readonly backup: string | null;
     }
+  /** Look once more, after the agents ended, whether the HEADs are those that the gates held at. */
+  | { readonly kind: 'close.check'; readonly heads: Readonly<Record<string, string>> }
+  /** Merge the branches into their local bases, in every repo or in none. */
+  | { readonly kind: 'deliver.merge'; readonly merges: readonly Merge[] }
+  /** Push a branch to origin. */
+  | { readonly kind: 'deliver.push'; readonly repo: string; readonly source: string; readonly branch: string }
+  /** Open a pull request for a pushed branch, or find the one that is open. */
+  | {
+      readonly kind: 'deliver.pull-request';
+      readonly repo: string;
+      readonly source: string;
+      readonly branch: string;
+      readonly base: string;
+      readonly title: string;
+    }
+  /** Close the ticket, with a changelog entry. */
+  | { readonly kind: 'ticket.close'; readonly ticket: string }
+  /** Delete a branch that is provably in its base. */
+  | {
+      readonly kind: 'branch.delete';
+      readonly repo: string;
+      readonly source: string;
+      readonly branch: string;
+      readonly base: string;
+    }
   /** Remove the workspace folder once its worktrees are gone. */
   | { readonly kind: 'workspace.remove'; readonly path: string };
 
 export type StepKind = Step['kind'];
 export type StepOf<K extends StepKind> = Extract<Step, { kind: K }>;
+
+/** One repo's part of a merge delivery. */
+export interface Merge {
+  readonly repo: string;
+  readonly source: string;
+  readonly branch: string;
+  /** Short name of the local base branch. */
+  readonly base: string;
+}
 
 /** A command as plan shows it: argv, or the text a shell runs. Names of variables only, never their values. */
 export interface PlannedCommand {

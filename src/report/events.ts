@@ -53,6 +53,14 @@ export type Event =
       /** How it ended, as a clause. */
       readonly detail: string | null;
     }
+  /** A gate of close, as it was judged. */
+  | {
+      readonly type: 'gate';
+      readonly runId: string;
+      readonly name: string;
+      readonly ok: boolean;
+      readonly reason: string;
+    }
   /** Something that an operator should know and that stops nothing. */
   | {
       readonly type: 'warning';

@@ -55,6 +55,8 @@ function jsonFields(event: Event): Fields | null {
       };
     case 'criterion':
       return { type: event.type, run_id: event.runId, id: event.id, state: event.state };
+    case 'gate':
+      return { type: event.type, run_id: event.runId, name: event.name, ok: event.ok, reason: event.reason };
     case 'warning':
       return {
         type: event.type,

@@ -115,6 +115,8 @@ function eventText(
       // Commands have their own lines, in the task tree.
       if (quiet || event.kind === 'command') return null;
       return `criterion ${event.id} ${event.state}${event.detail === null ? '' : `: ${oneLine(event.detail)}`}`;
+    // The gates are a table of their own.
+    case 'gate':
     case 'version':
     case 'step':
       return null;

@@ -1,33 +1,8 @@
 /** What was found when a criterion was checked, and what close did with the branches. */
-import type { RecordedEvidence } from '../plan/recorded.js';
+import type { RecordedDelivery, RecordedEvidence } from '../plan/recorded.js';
 import type { StateContext } from './context.js';
 import { appendEvent, touch } from './journal.js';
-import { type Columns, EVIDENCE, fromRow, insertRow, toCells, updateRow } from './rows.js';
-
-/** What close did with one repo's branch. */
-export interface RecordedDelivery {
-  readonly repo: string;
-  readonly kind: 'merge' | 'pull_request' | 'none';
-  /** A word of the delivery's own, such as `planned`, `done` or `rolled_back`. */
-  readonly state: string;
-  readonly ref: string | null;
-  readonly before: string | null;
-  readonly after: string | null;
-  readonly url: string | null;
-  /** Milliseconds since the epoch. */
-  readonly at: number;
-}
-
-const DELIVERY: Columns<RecordedDelivery> = {
-  repo: 'plain',
-  kind: 'plain',
-  state: 'plain',
-  ref: 'plain',
-  before: 'plain',
-  after: 'plain',
-  url: 'plain',
-  at: 'plain',
-};
+import { DELIVERY, EVIDENCE, insertRow, toCells, updateRow } from './rows.js';
 
 export async function addEvidence(
   context: StateContext,
@@ -63,10 +38,4 @@ export async function saveDelivery(
     await touch(context, runId);
     await appendEvent(context, runId, 'delivery', { ...delivery });
   });
-}
-
-/** The deliveries of a run, by repo name. */
-export async function readDeliveries({ db }: StateContext, runId: string): Promise<RecordedDelivery[]> {
-  const rows = await db.all('SELECT * FROM deliveries WHERE run_id = ? ORDER BY repo', [runId]);
-  return rows.map((row) => fromRow(DELIVERY, row));
 }

@@ -108,7 +108,8 @@ export async function createStateFolder(path: string): Promise<void> {
 
 /** Whether nothing but metawsm's own files lie in a folder: one that holds others must not ignore them in git. */
 async function isOwnFolder(path: string): Promise<boolean> {
-  const own = /^(\.gitignore.*|metawsm\.db.*|runs|clones|bin|ttmp)$/;
+  // Also the `.gitignore` of somebody who died while writing it.
+  const own = /^(\.{1,2}gitignore.*|metawsm\.db.*|runs|clones|bin|ttmp)$/;
   return (await readdir(path)).every((name) => own.test(name));
 }
 

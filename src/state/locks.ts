@@ -114,7 +114,14 @@ export class Locks {
     return db.transaction(async () => {
       const gone = await db.run('DELETE FROM locks WHERE name = ? AND nonce = ?', [name, dead.nonce ?? null]);
       if (gone === 0 || !(await this.#insert(name, nonce))) return false;
-      const { pid, host, command } = ownerOf(dead);
+      const { pid, pidStart, host, bootId, command } = ownerOf(dead);
+      // Whatever else it held, such as a repository's lock, goes with it: it may never be asked for again.
+      await db.run('DELETE FROM locks WHERE pid = ? AND pid_start = ? AND host = ? AND boot_id = ?', [
+        pid,
+        pidStart,
+        host,
+        bootId,
+      ]);
       const run = await db.get('SELECT id FROM runs WHERE id = ?', [name.replace(/^run:/, '')]);
       const runId = name.startsWith('run:') && run !== undefined ? String(run.id) : null;
       await appendEvent(this.context, runId, 'lock', { name, takenFrom: { pid, host, command } });

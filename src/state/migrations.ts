@@ -186,8 +186,14 @@ ALTER TABLE runs ADD COLUMN fix_attempts INTEGER NOT NULL DEFAULT 0 CHECK (fix_a
 ALTER TABLE agents ADD COLUMN feedback TEXT CHECK (feedback IS NULL OR json_valid(feedback));
 `;
 
+/** What is delivered, and what a repository's configuration was before an agent could change it. */
+const CLOSING = `
+ALTER TABLE deliveries ADD COLUMN head TEXT NOT NULL DEFAULT '';
+ALTER TABLE repos ADD COLUMN config_at_creation TEXT NOT NULL DEFAULT 'null' CHECK (json_valid(config_at_creation));
+`;
+
 /** `user_version` of a database is how many of these it has seen. Never change one that was released. */
-const MIGRATIONS: readonly string[] = [FIRST, EVIDENCE];
+const MIGRATIONS: readonly string[] = [FIRST, EVIDENCE, CLOSING];
 
 /** The newest layout that this program knows. */
 export const SCHEMA_VERSION = MIGRATIONS.length;

@@ -2,6 +2,7 @@
 import type {
   RecordedAgent,
   RecordedBrief,
+  RecordedDelivery,
   RecordedEvidence,
   RecordedGuidance,
   RecordedRepo,
@@ -17,7 +18,10 @@ type Codec = 'plain' | 'flag' | 'json' | 'json_or_null';
 export type Columns<T> = Readonly<Record<keyof T & string, Codec>>;
 
 /** A run without what lies in tables of its own. */
-export type RunHeader = Omit<RecordedRun, 'repos' | 'agents' | 'steps' | 'guidance' | 'brief' | 'evidence'>;
+export type RunHeader = Omit<
+  RecordedRun,
+  'repos' | 'agents' | 'steps' | 'guidance' | 'brief' | 'evidence' | 'deliveries'
+>;
 
 export const RUN: Columns<RunHeader> = {
   id: 'plain',
@@ -47,6 +51,7 @@ export const REPO: Columns<RecordedRepo> = {
   baseRef: 'plain',
   baseCommit: 'plain',
   placed: 'json',
+  configAtCreation: 'json',
   removed: 'flag',
 };
 
@@ -108,6 +113,18 @@ export const GUIDANCE: Columns<RecordedGuidance> = {
   state: 'plain',
   answer: 'plain',
   answeredAt: 'plain',
+};
+
+export const DELIVERY: Columns<RecordedDelivery> = {
+  repo: 'plain',
+  kind: 'plain',
+  state: 'plain',
+  head: 'plain',
+  ref: 'plain',
+  before: 'plain',
+  after: 'plain',
+  url: 'plain',
+  at: 'plain',
 };
 
 export const BRIEF: Columns<RecordedBrief> = { ticketDocument: 'plain', ticketDocumentHash: 'plain' };

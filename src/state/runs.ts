@@ -5,6 +5,7 @@ import { mayTransition, type RunOutcome, type RunReason, type RunState } from '.
 import type {
   RecordedAgent,
   RecordedBrief,
+  RecordedDelivery,
   RecordedEvidence,
   RecordedGuidance,
   RecordedRepo,
@@ -21,6 +22,7 @@ import {
   AGENT,
   BRIEF,
   type Columns,
+  DELIVERY,
   EVIDENCE,
   fromRow,
   GUIDANCE,
@@ -145,6 +147,7 @@ export async function addRepo(context: StateContext, runId: string, repo: NewRep
       baseRef: null,
       baseCommit: null,
       placed: {},
+      configAtCreation: null,
       removed: false,
       ...repo,
     });
@@ -245,6 +248,7 @@ export async function readRuns(
     const guidance = await grouped<RecordedGuidance>('guidance', GUIDANCE, '', 'ordinal');
     const briefs = await grouped<RecordedBrief>('briefs', BRIEF, '', 'run_id');
     const evidence = await grouped<RecordedEvidence>('evidence', EVIDENCE, '', 'id');
+    const deliveries = await grouped<RecordedDelivery>('deliveries', DELIVERY, '', 'repo');
     return Promise.all(
       headers.map(async (row: Row) => ({
         ...(await headerOf(root, row)),
@@ -254,6 +258,7 @@ export async function readRuns(
         guidance: guidance.get(row.id) ?? [],
         brief: briefs.get(row.id)?.[0] ?? null,
         evidence: evidence.get(row.id) ?? [],
+        deliveries: deliveries.get(row.id) ?? [],
       })),
     );
   });

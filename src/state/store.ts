@@ -7,6 +7,7 @@ import type { NewGuidance, Outcome } from '../plan/outcome.js';
 import type {
   RecordedAgent,
   RecordedBrief,
+  RecordedDelivery,
   RecordedEvidence,
   RecordedGuidance,
   RecordedRepo,
@@ -317,13 +318,8 @@ export class Store {
   }
 
   /** Records how far the delivery of a repo is. */
-  saveDelivery(runId: string, delivery: evidence.RecordedDelivery): Promise<void> {
+  saveDelivery(runId: string, delivery: RecordedDelivery): Promise<void> {
     return evidence.saveDelivery(this.#context, runId, delivery);
-  }
-
-  /** The deliveries of a run, by repo name. */
-  deliveries(runId: string): Promise<evidence.RecordedDelivery[]> {
-    return evidence.readDeliveries(this.#context, runId);
   }
 
   // Journal and locks

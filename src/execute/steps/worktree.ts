@@ -5,6 +5,7 @@ import type { StepOf } from '../../plan/steps.js';
 import { ToolFailure } from '../../tools/failure.js';
 import { addWorktree, discardHalfMade } from '../../tools/git-add.js';
 import { archiveNested, backupWorktree, repositoriesInside } from '../../tools/git-backup.js';
+import { configSnapshot } from '../../tools/git-config.js';
 import { commitOf } from '../../tools/git-read.js';
 import { removeWorktree } from '../../tools/git-remove.js';
 import { onlyHere } from '../../tools/git-status.js';
@@ -60,7 +61,14 @@ async function repoOf(ctx: StepContext, name: string): Promise<RecordedRepo> {
 async function recordMade(step: StepOf<'worktree.create'>, ctx: StepContext): Promise<void> {
   const repo = await repoOf(ctx, step.repo);
   const baseRef = repo.baseRef ?? step.base?.ref ?? `refs/heads/${step.baseBranch}`;
-  await ctx.world.store.updateRepo(ctx.runId, step.repo, { baseRef, placed: {}, removed: false });
+  // As it was before an agent could change it: close compares.
+  const configAtCreation = repo.configAtCreation ?? (await configSnapshot(step.path));
+  await ctx.world.store.updateRepo(ctx.runId, step.repo, {
+    baseRef,
+    placed: {},
+    configAtCreation,
+    removed: false,
+  });
 }
 
 /** The commit to branch from: what the base's ref says now, after the fetch. */

@@ -1,0 +1,43 @@
+/** `metawsm close`: pass the gates, deliver, close the ticket, remove the worktrees. */
+import { closeRun, planClose } from '../execute/close.js';
+import type { Gate } from '../plan/gates.js';
+import { type Paint, paint } from '../report/paint.js';
+import { safeText } from '../tools/files.js';
+import type { CommandModule } from './commands.js';
+import { operateOn } from './operate.js';
+import { renderingOf } from './rendering.js';
+
+export const run: CommandModule['run'] = (ctx, positionals, options) => {
+  const show = (gates: readonly Gate[]): void => {
+    if (!ctx.json && gates.length > 0 && !(ctx.quiet && gates.every((gate) => gate.ok))) {
+      ctx.stdout(gatesText(gates, paint(ctx.color)));
+    }
+  };
+  return operateOn(ctx, positionals, options, {
+    plan: async (run, look) => {
+      const { plan, gates } = await planClose(run, look);
+      show(gates);
+      return plan;
+    },
+    perform: (run, world) =>
+      closeRun(run.id, world, {
+        rendering: renderingOf(ctx),
+        lockTimeoutMs: ctx.globals.lockTimeoutMs,
+        gates: (gates) => {
+          show(gates);
+          for (const { name, ok, reason } of gates)
+            world.reporter.emit({ type: 'gate', runId: run.id, name, ok, reason });
+        },
+      }),
+  });
+};
+
+/** The gates as a table. */
+function gatesText(gates: readonly Gate[], colours: Paint): string {
+  const width = Math.max(...gates.map((gate) => gate.name.length));
+  const lines = gates.map(({ name, ok, reason }) => {
+    const sign = ok ? colours.green('✔') : colours.red('✖');
+    return `  ${sign} ${name.padEnd(width)}  ${safeText(reason).replace(/\s*\n\s*/g, ' ')}`;
+  });
+  return `Gates:\n${lines.join('\n')}\n`;
+}

@@ -1,0 +1,112 @@
+/** What the gates of close are judged by, looked at in one place. Changes nothing. */
+import { deliveryKind } from '../plan/close.js';
+import { criteriaStates, seenHeads } from '../plan/evidence.js';
+import { type Gate, type GateMerge, type GateRepo, gatesOf } from '../plan/gates.js';
+import type { RecordedRepo, RecordedRun } from '../plan/recorded.js';
+import { look } from '../tools/git.js';
+import { type ConfigSnapshot, configSnapshot, dangerousChanges } from '../tools/git-config.js';
+import { planMerge } from '../tools/git-merge.js';
+import type { Looked } from './look.js';
+
+export interface GatesSeen {
+  readonly gates: readonly Gate[];
+  /** The HEADs at which the gates were judged: repo name → commit. */
+  readonly heads: Readonly<Record<string, string>>;
+}
+
+/** Judge every gate of a run that was just looked at. */
+export async function lookAtGates(looked: Looked): Promise<GatesSeen> {
+  const { recorded: run, observed, outcome } = looked;
+  const repos = run.repos.filter((repo) => !repo.removed);
+  const kind = deliveryKind(run.intent);
+  const seen = await Promise.all(repos.map((repo) => gateRepo(run, repo, looked, kind === 'merge')));
+  const criteria = criteriaStates(
+    { ...run, evidence: [...run.evidence, ...outcome.attested] },
+    seenHeads(observed.repos),
+  );
+  const gates = gatesOf({
+    ticket: run.ticketId,
+    run: {
+      state: outcome.run?.state ?? run.state,
+      detail: outcome.run === null ? run.detail : outcome.run.detail,
+    },
+    hasBrief: run.steps.some((step) => step.id === 'brief.write' && step.state === 'done'),
+    pendingGuidance: [
+      ...run.guidance
+        .filter((g) => (g.state === 'pending' || g.state === 'answered') && !outcome.withdrawn.includes(g.id))
+        .map(({ id, agent, question }) => ({ id, agent, question })),
+      ...outcome.newGuidance.map(({ agent, question }) => ({ id: 'new', agent, question })),
+    ],
+    criteria: criteria.map(({ id, kind: what, text, state, voidReason, detail }) => ({
+      id,
+      kind: what,
+      text,
+      state: state === 'unverified' ? 'missing' : state,
+      voidReason: voidReason ?? (state === 'failed' ? detail : null),
+    })),
+    repos: seen,
+    mergeIntent: kind,
+  });
+  const heads = Object.fromEntries(
+    repos.flatMap(({ name }) => {
+      const head = observed.repos[name]?.worktree.head ?? null;
+      return head === null ? [] : [[name, head]];
+    }),
+  );
+  return { gates, heads };
+}
+
+async function gateRepo(
+  run: RecordedRun,
+  repo: RecordedRepo,
+  looked: Looked,
+  merges: boolean,
+): Promise<GateRepo> {
+  const worktree = looked.observed.repos[repo.name]?.worktree;
+  const head = worktree?.state === 'ready' ? worktree.head : null;
+  const base = { name: repo.name, path: repo.path, baseBranch: repo.baseBranch };
+  if (head === null) {
+    return { ...base, dirtyFiles: null, metawsmCommitted: [], configChanges: [], merge: { kind: 'skipped' } };
+  }
+  const [metawsmCommitted, configChanges, merge] = await Promise.all([
+    committed(repo),
+    changedConfig(repo),
+    merges ? mergeOf(run, repo, head) : ({ kind: 'skipped' } as const),
+  ]);
+  return { ...base, dirtyFiles: worktree?.dirtyFiles ?? null, metawsmCommitted, configChanges, merge };
+}
+
+/** Files below `.metawsm/` that the branch holds now. */
+async function committed(repo: RecordedRepo): Promise<readonly string[]> {
+  const out = await look(repo.path, ['ls-tree', '-r', '-z', '--name-only', 'HEAD', '--', '.metawsm']);
+  return out.split('\0').filter((name) => name !== '');
+}
+
+async function changedConfig(repo: RecordedRepo): Promise<GateRepo['configChanges']> {
+  const before = repo.configAtCreation as ConfigSnapshot | null;
+  if (before === null) return [];
+  const changes = dangerousChanges(before, await configSnapshot(repo.path));
+  return changes.map(({ key, change, restore, note }) => ({
+    key,
+    change,
+    restore: restore.map(({ text }) => text),
+    note,
+  }));
+}
+
+async function mergeOf(run: RecordedRun, repo: RecordedRepo, head: string): Promise<GateMerge> {
+  const { source, baseBranch, branch } = repo;
+  const plan = await planMerge({ repo: source, base: baseBranch, branch, head, ticket: run.ticketId });
+  switch (plan.kind) {
+    case 'ready':
+      return {
+        kind: 'mergeable',
+        overlaps: plan.checkouts.flatMap((checkout) => checkout.overlaps),
+        problems: plan.checkouts.flatMap(({ problem }) => (problem === null ? [] : [problem])),
+      };
+    case 'conflict':
+      return { kind: 'conflict', files: plan.conflicts };
+    case 'problem':
+      return { kind: 'problem', problem: plan.problem };
+  }
+}
