@@ -1,13 +1,13 @@
 /** The worktrees in which a branch is checked out, and whether they can be moved with it. Nothing here writes. */
-import { copyFile, lstat, mkdtemp, readFile, rm, stat, utimes } from 'node:fs/promises';
+import { copyFile, lstat, mkdtemp, rm, stat, utimes } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { lastLines } from './failure.js';
 import { run } from './git.js';
 import type { GitEnv } from './git-merge-tree.js';
-import { commonDirOf, gitDirOf, isThere, operationIn } from './git-read.js';
+import { gitDirOf, isThere } from './git-read.js';
 import { worktreeStatus } from './git-status.js';
-import { type ListedWorktree, listWorktrees } from './git-worktree.js';
+import { listWorktrees } from './git-worktree.js';
 
 /** A worktree that has the base checked out. */
 export interface BaseCheckout {
@@ -39,6 +39,7 @@ export interface CheckoutLook extends BaseCheckout {
 export interface IndexEntry {
   readonly path: string;
   readonly mode: string;
+  /** All zeros, as long as ids are there, where the path is to leave the index. */
   readonly id: string;
 }
 
@@ -340,38 +341,10 @@ export async function setEntries(
   env: GitEnv = {},
 ): Promise<void> {
   if (entries.length === 0) return;
-  const lines = entries.map(({ path: name, mode, id }) =>
-    mode === NOT_THERE ? `0 ${'0'.repeat(40)}\t${name}\0` : `${mode} ${id}\t${name}\0`,
+  const lines = entries.map(
+    ({ path: name, mode, id }) => `${mode === NOT_THERE ? '0' : mode} ${id}\t${name}\0`,
   );
   await run(path, ['update-index', '-z', '--index-info'], { env, input: lines.join('') });
-}
-
-/** Why a branch that is not checked out is still in use: a rebase or a bisect of it. null: it is not. */
-export async function inUse(repo: string, branch: string): Promise<string | null> {
-  const commonDir = await commonDirOf(repo);
-  for (const worktree of await listWorktrees(repo)) {
-    if (worktree.bare) continue;
-    const gitDir = await folderOf(worktree, commonDir);
-    if (gitDir === null) continue;
-    for (const file of [
-      join('rebase-merge', 'head-name'),
-      join('rebase-apply', 'head-name'),
-      'BISECT_START',
-    ]) {
-      const text = await readFile(join(gitDir, file), 'utf8').catch(() => '');
-      if (text.trim().replace(/^refs\/heads\//, '') !== branch) continue;
-      const operation = (await operationIn(gitDir)) ?? 'rebase';
-      return `a ${operation} of ${branch} is in progress in ${worktree.path}; end it first`;
-    }
-  }
-  return null;
-}
-
-async function folderOf(worktree: ListedWorktree, commonDir: string): Promise<string | null> {
-  const own = await gitDirOf(worktree.path);
-  if (own !== null) return own;
-  // A main worktree whose git folder was put elsewhere.
-  return (await isThere(worktree.path)) ? commonDir : null;
 }
 
 async function isFolder(path: string): Promise<boolean> {

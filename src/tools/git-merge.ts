@@ -1,7 +1,8 @@
 /** Delivering a branch into its local base branch: what would happen, and the commit for it. No ref moves here. */
 import { run } from './git.js';
-import { type BaseCheckout, checkoutsOf, inUse } from './git-checkouts.js';
+import { type BaseCheckout, checkoutsOf } from './git-checkouts.js';
 import { commitIdentity } from './git-identity.js';
+import { inUse } from './git-in-use.js';
 import { type GitEnv, isAncestor, mergeTrees, withScratchObjects } from './git-merge-tree.js';
 import { commitOf } from './git-read.js';
 

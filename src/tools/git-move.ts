@@ -7,12 +7,12 @@ import { type RunOptions, run } from './git.js';
 import {
   type CheckoutLook,
   type IndexEntry,
-  inUse,
   isAbsent,
   lookAtCheckouts,
   moveArgs,
   setEntries,
 } from './git-checkouts.js';
+import { inUse } from './git-in-use.js';
 import { branchInfo, commitOf } from './git-read.js';
 import { listWorktrees } from './git-worktree.js';
 

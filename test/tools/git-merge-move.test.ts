@@ -1,4 +1,13 @@
-import { chmodSync, existsSync, lstatSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  lstatSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { createMerge, planMerge } from '../../src/tools/git-merge.js';
@@ -195,6 +204,76 @@ describe('moveBase', () => {
     expect((await moveBase(await moveOf(repo))).kind).toBe('moved');
     expect(sh(repo, 'rev-parse', 'HEAD:lib')).toBe(newer);
     expect(at(join(repo, 'lib'), 'HEAD')).toBe(before);
+  });
+});
+
+describe('unusual checkouts', () => {
+  test('two checkouts of the base move together, or not at all', async () => {
+    const { folder, repo } = setting();
+    const second = join(folder, 'second');
+    sh(repo, 'worktree', 'add', '-q', '--force', second, 'main');
+    const move = await moveOf(repo);
+    write(second, 'a.txt', 'mine\n');
+    expect(await moveBase(move)).toMatchObject({ kind: 'refused', overlaps: [join(second, 'a.txt')] });
+    expect(status(repo)).toEqual([]);
+    sh(second, 'checkout', '-q', 'a.txt');
+    expect(await moveBase(move)).toEqual({ kind: 'moved', checkouts: [repo, second] });
+    expect([...status(repo), ...status(second)]).toEqual([]);
+    expect(await rollbackBase(move)).toEqual({ kind: 'rolled_back' });
+    expect([...status(repo), ...status(second)]).toEqual([]);
+  });
+
+  test('a sparse one stays sparse', async () => {
+    const { repo } = setting();
+    sh(repo, 'sparse-checkout', 'set', 'elsewhere');
+    const move = await moveOf(repo);
+    expect((await moveBase(move)).kind).toBe('moved');
+    expect(existsSync(join(repo, 'deep'))).toBe(false);
+    expect(readFileSync(join(repo, 'a.txt'), 'utf8')).toBe('changed\n');
+    expect(status(repo)).toEqual([]);
+  });
+
+  test('files become folders and links, and back', async () => {
+    const { repo, task } = setting();
+    sh(task, 'rm', '-q', 'beside.txt', 'a.txt');
+    write(task, 'beside.txt/inner', 'x\n');
+    symlinkSync('run.sh', join(task, 'a.txt'));
+    sh(task, 'add', '--all');
+    sh(task, 'commit', '-qm', 'kinds');
+    const move = await moveOf(repo);
+    expect((await moveBase(move)).kind).toBe('moved');
+    expect([status(repo), lstatSync(join(repo, 'a.txt')).isSymbolicLink()]).toEqual([[], true]);
+    expect(await rollbackBase(move)).toEqual({ kind: 'rolled_back' });
+    expect(status(repo)).toEqual([]);
+    expect(readFileSync(join(repo, 'beside.txt'), 'utf8')).toBe('x\n');
+  });
+
+  test('files that a filter keeps in another form are written in that form', async () => {
+    const { repo } = setting();
+    write(repo, '.gitattributes', '*.txt filter=caps\n');
+    sh(repo, 'config', 'filter.caps.clean', 'tr A-Z a-z');
+    sh(repo, 'config', 'filter.caps.smudge', 'tr a-z A-Z');
+    sh(repo, 'add', '.');
+    sh(repo, 'commit', '-qm', 'caps');
+    const move = await moveOf(repo);
+    expect((await moveBase(move)).kind).toBe('moved');
+    expect(readFileSync(join(repo, 'deep/new.txt'), 'utf8')).toBe('NEW\n');
+    expect(status(repo)).toEqual([]);
+  });
+
+  test('a repository with long ids, cut off among the files', async () => {
+    const folder = temporaryFolder();
+    const repo = join(folder, 'repo');
+    sh(folder, 'init', '-q', '-b', 'main', '--object-format=sha256', 'repo');
+    commit(repo, 'a.txt', 'one\n');
+    sh(repo, 'checkout', '-q', '-b', 'task');
+    sh(repo, 'rm', '-q', 'a.txt');
+    commit(repo, 'b.txt', 'b\n');
+    sh(repo, 'checkout', '-q', 'main');
+    rmSync(join(repo, 'a.txt'));
+    write(repo, 'b.txt', 'b\n');
+    expect((await moveBase(await moveOf(repo))).kind).toBe('moved');
+    expect(status(repo)).toEqual([]);
   });
 });
 
