@@ -71,6 +71,8 @@ export async function perform(
   } catch (error) {
     const interrupted = world.signal.aborted;
     if (attempt === 0 && interrupted) throw error;
+    // An attempt that is on its way stays so: whoever comes next looks whether it began.
+    if (interrupted && step.kind === 'agent.start') throw error;
     if (attempt === 0) await start(true);
     const message = error instanceof Error && error.message !== '' ? error.message : String(error);
     const log = error instanceof StepFailed && error.logTail.length > 0 ? error.logTail.join('\n') : null;
