@@ -169,6 +169,20 @@ test('Ctrl-C between steps pauses the run, ends what the step started, and apply
   expect(count(rig, 'first')).toBe(1);
 });
 
+test('Ctrl-C within the grace of a start leaves the agent, and apply goes on with that one', async ({ rig }) => {
+  await rig.repo('api');
+  rig.manifest({ policy: { start_grace: '4s' } });
+  const applying = rig.spawn('apply run.yaml');
+  await rig.untilFile('alive-agent-1');
+  applying.interrupt();
+  expect((await applying.result).code).toBe(130);
+  await rig.run('apply run.yaml');
+  const { agents, run } = await rig.status();
+  expect(run.state).toBe('running');
+  expect(agents[0]).toMatchObject({ state: 'running', attempt: 1 });
+  expect(rig.starts()).toBe(1);
+});
+
 test('SIGTERM between steps is recorded the same way', async ({ rig }) => {
   await rig.repo('api');
   rig.manifest({
