@@ -21,6 +21,10 @@ await build({
   },
   platform: 'node',
   tsconfig: 'tsconfig.json',
+  // The same code as ES modules: without 70 CommonJS wrappers it loads in half the time.
+  resolve: {
+    alias: { yaml: fileURLToPath(new URL('node_modules/yaml/browser/dist/index.js', import.meta.url)) },
+  },
   // It finds its compiled part relative to itself.
   external: ['sqlite3'],
   output: {
