@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import type { SessionKind } from '../manifest/intent.js';
 import type { ExitRecord, StartRecord } from '../plan/observed.js';
 import type { ProcessIdentity } from '../tools/process.js';
+import { removeLeftovers } from '../tools/temporary.js';
 import {
   CLAIM_FILE,
   claimAttempt,
@@ -70,6 +71,9 @@ export function prepareAttempt(launch: Launch, kind: SessionKind): void {
  */
 export function voidAttempt(attemptDir: string): 'voided' | 'already-claimed' {
   mkdirSync(attemptDir, { recursive: true, mode: 0o700 });
+  // What an earlier call did not live to remove; a half-written launch record holds the agent's environment.
+  removeLeftovers(attemptDir);
+  if (readAttempt(attemptDir).claim === 'wrapper') return 'already-claimed';
   if (claimAttempt(attemptDir, 'void') === 'taken' && readAttempt(attemptDir).claim !== 'void') {
     return 'already-claimed';
   }

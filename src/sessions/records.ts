@@ -17,6 +17,7 @@ import {
 import { join } from 'node:path';
 import type { SessionKind } from '../manifest/intent.js';
 import { selfIdentity } from '../tools/process.js';
+import { temporaryName } from '../tools/temporary.js';
 
 export const CLAIM_FILE = 'claim';
 export const LAUNCH_FILE = 'launch.json';
@@ -136,12 +137,6 @@ export function removeFile(file: string): boolean {
 
 export function codeOf(error: unknown): string {
   return (error as NodeJS.ErrnoException).code ?? '';
-}
-
-/** Unique among all processes that may write here at once; a dot, so that nobody takes it for a record. */
-function temporaryName(file: string): string {
-  const cut = file.lastIndexOf('/') + 1;
-  return `${file.slice(0, cut)}.${file.slice(cut)}.${process.pid}.${process.hrtime.bigint()}.tmp`;
 }
 
 function writeNew(file: string, text: string, flush: boolean): void {

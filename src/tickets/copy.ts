@@ -1,9 +1,10 @@
 /** The ticket's folder as the agent sees it: a copy in the worktree, where the repo itself would have it. */
-import { createHash, randomBytes } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import { constants } from 'node:fs';
 import { type FileHandle, lstat, open, readdir, rename, unlink } from 'node:fs/promises';
-import { dirname, isAbsolute, join, relative, resolve, sep } from 'node:path';
+import { basename, dirname, isAbsolute, join, relative, resolve, sep } from 'node:path';
 import { ensureRealFolder, PathRefused } from '../tools/files.js';
+import { removeLeftovers, temporaryName } from '../tools/temporary.js';
 
 export interface TicketCopy {
   /** Absolute; inside `ticketsRoot`. */
@@ -88,7 +89,8 @@ async function contentHash(path: string): Promise<string> {
 async function replaceFile(from: string, to: string): Promise<string> {
   const source = await openRegular(from);
   if (typeof source === 'string') throw new Error(`${from} changed while it was copied`);
-  const temporary = join(dirname(to), `.metawsm-${randomBytes(6).toString('hex')}.tmp`);
+  removeLeftovers(dirname(to), basename(to));
+  const temporary = temporaryName(to);
   try {
     const { mode } = await source.stat();
     const target = await open(temporary, 'wx', mode & 0o777);

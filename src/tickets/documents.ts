@@ -1,7 +1,6 @@
 /** The files inside one ticket's folder, whoever made it: documents found by title, the changelog, the status. */
-import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
-import { open, readdir, stat, unlink } from 'node:fs/promises';
+import { open, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
   ensureRealFolder,
@@ -12,14 +11,14 @@ import {
   sha256,
   writeAtomic,
 } from '../tools/files.js';
+import { removeLeftovers, writerName } from '../tools/temporary.js';
 import { oneLine, setFrontmatterValue, splitDocument, topLevelScalar, yamlScalar } from './frontmatter.js';
 import { documentName, localDate, nextNumber, withLineEnd } from './layout.js';
-import { withCreationLock } from './lock.js';
+import { clearCreationLock, withCreationLock } from './lock.js';
 import { type BriefDocument, type BriefWritten, TicketProblem } from './ticket.js';
 
 /** Larger files of a ticket are not metawsm's business. */
 const MAX_BYTES = 4 * 1024 * 1024;
-const TEMPORARY = /^\.metawsm-[0-9a-f]+\.tmp$/;
 
 export interface FoundDocument {
   readonly path: string;
@@ -55,26 +54,14 @@ export async function addDocument(ticketFolder: string, title: string, text: str
   const folder = join(ticketFolder, 'reference');
   await ensureRealFolder(folder, { below: ticketFolder });
   const names = await readdir(folder);
-  await removeLeftovers(folder, names);
-  const temporary = join(folder, `.metawsm-${randomBytes(6).toString('hex')}.tmp`);
+  removeLeftovers(folder);
+  const temporary = join(folder, `.metawsm-${writerName()}.tmp`);
   await writeAtomic(temporary, text);
   for (let number = nextNumber(names); ; number++) {
     const path = join(folder, documentName(number, title));
     const moved = await moveExclusive(temporary, path);
     if (moved === 'moved') return path;
     if (moved === 'absent') throw new Error(`${temporary} was taken away while it was put into place`);
-  }
-}
-
-/** Files that a crash left between writing and naming them. */
-async function removeLeftovers(folder: string, names: readonly string[]): Promise<void> {
-  for (const name of names.filter((candidate) => TEMPORARY.test(candidate))) {
-    const path = join(folder, name);
-    const age = await stat(path).then(
-      (stats) => Date.now() - stats.mtimeMs,
-      () => 0,
-    );
-    if (age > 60_000) await unlink(path).catch(() => undefined);
   }
 }
 
@@ -98,6 +85,7 @@ export async function writeBriefInto(
       return { ...(await replaceBody(path, brief.body, null)), result: 'written' };
     });
   }
+  await clearCreationLock(root, brief.ticketId);
   if (hasBody(found.text, brief.body)) return { path: found.path, hash: found.hash, result: 'unchanged' };
   // Without a recorded hash it is our own, left by a crash before its body or the record was written:
   // nobody else writes a document of this run's name.

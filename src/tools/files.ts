@@ -7,6 +7,7 @@ import type { BigIntStats, Stats } from 'node:fs';
 import { constants } from 'node:fs';
 import { type FileHandle, link, lstat, mkdir, open, rename, unlink } from 'node:fs/promises';
 import { basename, dirname, isAbsolute, join, relative, sep } from 'node:path';
+import { removeLeftovers, temporaryName } from './temporary.js';
 
 /** Limit of manifests and sentinel files. */
 export const MAX_DOCUMENT_BYTES = 1024 * 1024;
@@ -75,7 +76,24 @@ export async function writeAtomic(
   const target = await lstat(file).catch(asCode);
   if (typeof target !== 'string' && target.isDirectory()) throw new PathRefused(file, 'is a folder');
 
-  const temporary = join(folder, `.${basename(file).slice(0, 100)}.${randomBytes(6).toString('hex')}.tmp`);
+  const temporary = await writeTemporary(file, data, options);
+  try {
+    await rename(temporary, file);
+  } catch (error) {
+    await unlink(temporary).catch(asCode);
+    throw error;
+  }
+  await syncFolder(folder);
+}
+
+/** A new file beside `file` with its next content, flushed. What a crash left of earlier ones is removed. */
+async function writeTemporary(
+  file: string,
+  data: string | Uint8Array,
+  options: { readonly mode?: number },
+): Promise<string> {
+  removeLeftovers(dirname(file), basename(file));
+  const temporary = temporaryName(file);
   const handle = await open(
     temporary,
     constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW,
@@ -89,12 +107,11 @@ export async function writeAtomic(
     } finally {
       await handle.close();
     }
-    await rename(temporary, file);
+    return temporary;
   } catch (error) {
     await unlink(temporary).catch(asCode);
     throw error;
   }
-  await syncFolder(folder);
 }
 
 /**
@@ -102,8 +119,8 @@ export async function writeAtomic(
  * Throws `PathRefused` when the parent is not a real folder.
  */
 export async function writeExclusive(file: string, data: string | Uint8Array): Promise<boolean> {
-  const prepared = `${file}.${randomBytes(6).toString('hex')}.new`;
-  await writeAtomic(prepared, data);
+  await requireRealFolder(dirname(file));
+  const prepared = await writeTemporary(file, data, {});
   try {
     return (await moveExclusive(prepared, file)) === 'moved';
   } finally {

@@ -132,10 +132,10 @@ async function copyOne(from: string, to: string, name: string): Promise<string |
   if (!isInside(from, await realpath(origin))) return 'this is outside the repo';
   const problem = await makeParents(to, name);
   if (problem !== null) return problem;
-  if ((await fingerprintOf(target)) !== null) return keepExisting(origin, target);
-  // A fixed name: what a killed copy left is replaced by the next one.
+  // A fixed name: what a killed copy left is removed by the next one.
   const temporary = join(dirname(target), `.${basename(target)}.metawsm-copy`);
   await unlink(temporary).catch(() => {});
+  if ((await fingerprintOf(target)) !== null) return keepExisting(origin, target);
   try {
     await copyFile(origin, temporary, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE);
     await chmod(temporary, found.mode & 0o7777);
