@@ -6,16 +6,14 @@ import type { StepContext } from './world.js';
 /** Options for a git call of a step: interrupted with it, and recorded while it runs. */
 export function childOf(ctx: StepContext): {
   readonly signal: AbortSignal;
-  readonly onSpawn: (pid: number) => void;
+  readonly onSpawn: (pid: number) => Promise<void>;
 } {
   const { world, runId, planned } = ctx;
   return {
     signal: world.signal,
-    onSpawn: (pid) => {
+    onSpawn: async (pid) => {
       const pidStart = processStart(pid);
-      if (pidStart === null) return;
-      // Not waited for: the row only helps after a crash, and the git may end before it is written.
-      world.store.stepChild(runId, planned.id, { pid, pidStart }).catch(() => undefined);
+      if (pidStart !== null) await world.store.stepChild(runId, planned.id, { pid, pidStart });
     },
   };
 }

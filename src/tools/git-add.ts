@@ -3,7 +3,7 @@ import { rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { ToolFailure } from './failure.js';
-import { networkEnvironment, run } from './git.js';
+import { networkEnvironment, type RunOptions, run } from './git.js';
 import { branchInfo, canonicalPath, commonDirOf, isThere } from './git-read.js';
 import { keepLostHead, removeFolder } from './git-remove.js';
 import { holdsOnlyOurGitFile, isUnfinished, worktreeState } from './git-worktree.js';
@@ -17,7 +17,7 @@ export interface AddWorktree {
   /** The branch is the run's own and exists: check it out, do not create it. */
   readonly existing: boolean;
   readonly signal?: AbortSignal | undefined;
-  readonly onSpawn?: ((pid: number) => void) | undefined;
+  readonly onSpawn?: RunOptions['onSpawn'];
 }
 
 export interface AddedWorktree {
@@ -115,7 +115,9 @@ async function addWithRetries(wanted: AddWorktree, args: readonly string[]): Pro
 
 /** Another git held a lock; such an error goes away by itself. The texts are untranslated (`run` sees to it). */
 function isLockError(stderr: string): boolean {
-  return /\.lock'|could not lock|cannot lock|unable to lock|failed to lock/i.test(stderr);
+  return /\.lock'|failed to read .*commondir|could not lock|cannot lock|unable to lock|failed to lock/i.test(
+    stderr,
+  );
 }
 
 /** Submodules that are not checked out yet are, all levels; those that are stay as they are. */
@@ -123,7 +125,7 @@ async function initSubmodules(
   path: string,
   options: {
     readonly signal?: AbortSignal | undefined;
-    readonly onSpawn?: ((pid: number) => void) | undefined;
+    readonly onSpawn?: RunOptions['onSpawn'];
   },
 ): Promise<void> {
   if (!(await isThere(join(path, '.gitmodules')))) return;

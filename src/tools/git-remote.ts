@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { mkdir, readdir, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { lastLines, ToolFailure } from './failure.js';
-import { networkEnvironment, run, withoutSecret } from './git.js';
+import { networkEnvironment, type RunOptions, run, withoutSecret } from './git.js';
 import { commitOf, describeRepo } from './git-read.js';
 
 /** How long a remote is given to say where its branches are, in milliseconds. */
@@ -110,7 +110,7 @@ async function askRemote(
 
 export interface FetchOptions {
   readonly signal?: AbortSignal | undefined;
-  readonly onSpawn?: ((pid: number) => void) | undefined;
+  readonly onSpawn?: RunOptions['onSpawn'];
 }
 
 /**

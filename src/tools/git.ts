@@ -15,6 +15,7 @@
 import { type ChildProcess, type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import { stat } from 'node:fs/promises';
 import { ToolFailure } from './failure.js';
+import { gated } from './process.js';
 
 /** Settings that hold in every call, whatever the repository's own configuration says. */
 const SAFE_CONFIG = ['core.hooksPath=/dev/null', 'core.fsmonitor=false'] as const;
@@ -61,8 +62,11 @@ export interface RunOptions {
   readonly signal?: AbortSignal | undefined;
   /** Milliseconds after which git and what it started are ended; the call then rejects. Default: no limit. */
   readonly timeoutMs?: number;
-  /** Told the process id once git runs, to record it. */
-  readonly onSpawn?: ((pid: number) => void) | undefined;
+  /**
+   * Told the process id before git does anything: git begins when this resolves, and never if its caller dies
+   * before. So no git can be at work that nobody has recorded.
+   */
+  readonly onSpawn?: ((pid: number) => void | Promise<void>) | undefined;
 }
 
 export interface RunResult {
@@ -119,7 +123,6 @@ export async function run(
   const child = await start(cwd, args, options);
   // A git that does not read all of its input ends with an exit code that says more than EPIPE.
   child.stdin.on('error', () => {});
-  child.stdin.end(options.input ?? '');
   const out: Buffer[] = [];
   const err: Buffer[] = [];
   child.stdout.on('data', (chunk: Buffer) => out.push(chunk));
@@ -137,11 +140,18 @@ export async function run(
     options.timeoutMs === undefined
       ? undefined
       : setTimeout(end, options.timeoutMs, `no answer within ${options.timeoutMs / 1000} s`);
-  if (child.pid !== undefined) options.onSpawn?.(child.pid);
+  const exited = exitOf(child);
   let exit: { readonly code: number | null; readonly error?: unknown };
   try {
-    exit = await exitOf(child);
+    if (options.onSpawn !== undefined && child.pid !== undefined) {
+      await options.onSpawn(child.pid);
+      child.stdin.write('go\n');
+    }
+    child.stdin.end(options.input ?? '');
+    exit = await exited;
   } finally {
+    // Where it was not told to begin, this tells it that it never will be.
+    child.stdin.end();
     clearTimeout(timer);
     options.signal?.removeEventListener('abort', onAbort);
   }
@@ -212,8 +222,10 @@ async function start(
   args: readonly string[],
   options: RunOptions,
 ): Promise<ChildProcessWithoutNullStreams> {
+  const git = ['git', '--no-optional-locks', ...SAFE_CONFIG.flatMap((pair) => ['-c', pair]), ...args];
+  const [file = '', ...rest] = options.onSpawn === undefined ? git : gated(git);
   try {
-    return spawn('git', ['--no-optional-locks', ...SAFE_CONFIG.flatMap((pair) => ['-c', pair]), ...args], {
+    return spawn(file, rest, {
       cwd,
       env: { ...directEnvironment(process.env), ...options.env },
       stdio: ['pipe', 'pipe', 'pipe'],

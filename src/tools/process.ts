@@ -195,6 +195,14 @@ function hasMark(pid: number, mark: readonly string[] | undefined): boolean {
 }
 
 /**
+ * A command that begins when a line comes on its input, and never when that closes before: in between, its
+ * process can be recorded, which is the same process from then on. The rest of the input is the command's.
+ */
+export function gated(argv: readonly string[]): string[] {
+  return ['sh', '-c', 'read -r go && unset go && exec "$@"', 'sh', ...argv];
+}
+
+/**
  * First executable file of that name on the PATH of an environment, or null. A name with a slash is a path.
  * Spawns nothing.
  */

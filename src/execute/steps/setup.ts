@@ -3,7 +3,7 @@ import { closeSync, mkdirSync, openSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { shellArgv } from '../../sessions/argv.js';
 import { tailLines } from '../../tools/files.js';
-import { processStart, terminateTree } from '../../tools/process.js';
+import { gated, processStart, terminateTree } from '../../tools/process.js';
 import { stepLog } from '../paths.js';
 import { manifestFolder, type StepContext, StepFailed, type StepHandler } from '../world.js';
 
@@ -24,7 +24,7 @@ export const setupRun: StepHandler<'setup.run'> = {
     mkdirSync(dirname(log), { recursive: true, mode: 0o700 });
     const { execa } = await import('execa');
     const fd = openSync(log, 'w', 0o600);
-    const [file = '', ...args] = shellArgv(step.command, world.env);
+    const [file = '', ...args] = gated(shellArgv(step.command, world.env));
     try {
       // Its own process group: an interrupt at the terminal reaches metawsm alone, which ends the group itself.
       const child = execa(file, args, {
@@ -34,7 +34,7 @@ export const setupRun: StepHandler<'setup.run'> = {
         detached: true,
         cleanup: false,
         reject: false,
-        stdin: 'ignore',
+        stdin: 'pipe',
         stdout: fd as 1,
         stderr: fd as 1,
         buffer: false,
@@ -66,7 +66,10 @@ interface End {
   readonly code?: string | undefined;
 }
 
-type Child = PromiseLike<End> & { readonly pid?: number | undefined };
+type Child = PromiseLike<End> & {
+  readonly pid?: number | undefined;
+  readonly stdin: { end(text?: string): unknown; on(event: 'error', listener: () => void): unknown };
+};
 
 /** Wait for the command; end its whole tree when the operator interrupts, and whatever it left behind at its end. */
 async function whileRunning(child: Child, ctx: StepContext): Promise<End> {
@@ -74,7 +77,14 @@ async function whileRunning(child: Child, ctx: StepContext): Promise<End> {
   const pid = child.pid;
   const pidStart = pid === undefined ? null : processStart(pid);
   const identity = pid === undefined || pidStart === null ? null : { pid, pidStart };
-  if (identity !== null) await world.store.stepChild(runId, planned.id, identity);
+  child.stdin.on('error', () => undefined);
+  try {
+    if (identity !== null) await world.store.stepChild(runId, planned.id, identity);
+    // Only now the command begins: one that nobody has recorded could be run beside a second one.
+    child.stdin.end('go\n');
+  } finally {
+    child.stdin.end();
+  }
   let abort: (() => void) | undefined;
   const interrupted = new Promise<never>((_resolve, reject) => {
     abort = () => reject(world.signal.reason);
