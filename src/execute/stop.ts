@@ -98,15 +98,22 @@ async function operate(
     if (operation.nothing) return { kind: 'nothing', run };
 
     const closed = run.state === 'closed';
+    // After everything that the run has: they are its newest steps, unless they are to be finished.
+    let newest = Math.max(0, ...run.steps.map((step) => step.ordinal));
+    const ordinalOf = (id: string): number => {
+      const row = run.steps.find((step) => step.id === id);
+      if (row !== undefined && (row.state !== 'done' || run.state === operation.passing)) return row.ordinal;
+      newest += 1;
+      return newest;
+    };
     await store.transaction(async () => {
       if (!closed && operation.end !== null) await moveTo(world, runId, operation.passing);
       await store.planSteps(
         runId,
-        missingSteps(plan).map((planned, index) => ({
+        missingSteps(plan).map((planned) => ({
           id: planned.id,
           kind: planned.step.kind,
-          // After everything that the run has: they are its newest steps.
-          ordinal: run.steps.length + index + 1,
+          ordinal: ordinalOf(planned.id),
           inputHash: planned.inputHash,
           again: true,
         })),

@@ -20,7 +20,7 @@ export function compileStop(input: OperateInput, agents: readonly string[] | nul
   if (recorded.state === 'closing' || recorded.state === 'closed') refused.push(endedRefusal(recorded));
   const drafts = activeAgents(recorded)
     .filter((agent) => agents === null || agents.includes(agent.name))
-    .map((agent) => stopStep(agent, outcome, 'stopped by the operator', false));
+    .map((agent) => stopStep(recorded, agent, outcome, 'stopped by the operator', false));
   return operatePlan('stop', input, drafts, refused);
 }
 
@@ -38,7 +38,7 @@ export function compileCleanup(input: OperateInput, options: CleanupOptions): Pl
   if (recorded.state === 'closing') refused.push(endedRefusal(recorded));
   const drafts: DraftStep[] = activeAgents(recorded).map((agent) =>
     // A closed run has no session any more.
-    stopStep(agent, outcome, 'cleanup', recorded.state !== 'closed'),
+    stopStep(recorded, agent, outcome, 'cleanup', recorded.state !== 'closed'),
   );
   if (options.keepWorkspaces) return operatePlan('cleanup', input, drafts, refused);
   // What a closed run made is gone: what stands in its place now is somebody else's.
@@ -58,7 +58,8 @@ export function compileCleanup(input: OperateInput, options: CleanupOptions): Pl
     if (worktree?.state === 'foreign') {
       refused.push(foreignRefusal(repo, observed.repos[repo.name]?.commonDir != null));
     }
-    if (!here && worktree?.state !== 'prunable') continue;
+    const cut = wasCut(recorded, `worktree.remove/${repo.name}`);
+    if (!here && worktree?.state !== 'prunable' && !cut) continue;
     drafts.push({
       step: {
         kind: 'worktree.remove',
@@ -69,10 +70,10 @@ export function compileCleanup(input: OperateInput, options: CleanupOptions): Pl
         backup: here && work.length > 0 ? `refs/metawsm/backup/${recorded.id}/${repo.name}` : null,
       },
       action: 'delete',
-      reason: here ? 'its branch stays' : 'its folder is gone; git is told',
+      reason: here ? 'its branch stays' : cut ? 'it was interrupted' : 'its folder is gone; git is told',
     });
   }
-  if (observed.workspace.exists) {
+  if (observed.workspace.exists || wasCut(recorded, 'workspace.remove')) {
     drafts.push({
       step: { kind: 'workspace.remove', path: recorded.workspace },
       action: 'delete',
@@ -86,15 +87,27 @@ function activeAgents(run: RecordedRun): readonly RecordedAgent[] {
   return run.agents.filter((agent) => !agent.removed);
 }
 
-function stopStep(agent: RecordedAgent, outcome: Outcome, why: string, closeSession: boolean): DraftStep {
+/** Whether a step was begun and not recorded as done: whatever of it is there, it has to be finished. */
+function wasCut(run: RecordedRun, id: string): boolean {
+  return run.steps.some((step) => step.id === id && step.state !== 'done' && step.state !== 'skipped');
+}
+
+function stopStep(
+  run: RecordedRun,
+  agent: RecordedAgent,
+  outcome: Outcome,
+  why: string,
+  closeSession: boolean,
+): DraftStep {
   const seen = outcome.agents.find((a) => a.name === agent.name);
   const live = seen?.live === true || seen?.verdict === 'starting';
   // A session that was kept for reading ends with its workspace, not before.
   const session = closeSession && agent.attempt > 0;
+  const cut = wasCut(run, `agent.stop/${agent.name}`);
   return {
     step: { kind: 'agent.stop', agent: agent.name, sessionName: agent.sessionName },
-    action: live || session ? 'delete' : 'none',
-    reason: live ? why : session ? 'its session is closed' : 'it does not run',
+    action: live || session || cut ? 'delete' : 'none',
+    reason: live ? why : cut ? 'it was interrupted' : session ? 'its session is closed' : 'it does not run',
   };
 }
 

@@ -20,7 +20,9 @@ export const workspaceCreate: StepHandler<'workspace.create'> = {
 
 export const workspaceRemove: StepHandler<'workspace.remove'> = {
   async look(step) {
-    return (await lstat(step.path).catch(() => null)) === null;
+    if ((await lstat(step.path).catch(() => null)) !== null) return false;
+    await removeDay(step.path);
+    return true;
   },
   async do(step, ctx) {
     const { stateFolder } = ctx.world;
@@ -37,8 +39,7 @@ export const workspaceRemove: StepHandler<'workspace.remove'> = {
     const keep = join(runFolder(stateFolder, run.id), 'workspace');
     for (const name of [...left, '.metawsm']) await moveInto(join(step.path, name), keep);
     await rmdir(step.path);
-    // The day's folder goes with its last workspace.
-    await rmdir(dirname(step.path)).catch(() => undefined);
+    await removeDay(step.path);
     if (left.length > 0) {
       ctx.world.reporter.emit({
         type: 'warning',
@@ -50,6 +51,11 @@ export const workspaceRemove: StepHandler<'workspace.remove'> = {
     }
   },
 };
+
+/** The day's folder goes with its last workspace. */
+async function removeDay(workspace: string): Promise<void> {
+  await rmdir(dirname(workspace)).catch(() => undefined);
+}
 
 /** Move a file or folder, also to another file system; never over something that is there. */
 async function moveInto(from: string, folder: string): Promise<void> {

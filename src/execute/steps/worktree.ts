@@ -128,6 +128,15 @@ export const worktreeRemove: StepHandler<'worktree.remove'> = {
   async do(step, ctx) {
     const { placed } = await repoOf(ctx, step.repo);
     const { source, path } = step;
+    const half = await halfMadeWorktree(source, path, step.branch);
+    if (half !== null) {
+      // Killed over its making: no agent was ever in it. The branch stays, as all branches do.
+      ctx.output(`${half.reason}: it is removed`);
+      const { branch } = step;
+      await withRepoLock(ctx, source, () =>
+        discardHalfMade({ source, path, branch, branchExisted: true, commit: '' }),
+      );
+    }
     const { state } = await worktreeState(source, path, step.branch);
     if (state === 'ready') {
       // Looked at again: the agents may have worked until they were stopped.
