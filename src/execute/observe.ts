@@ -21,7 +21,7 @@ import { sha256 } from '../tools/files.js';
 import { branchInfo, locateRepo } from '../tools/git-read.js';
 import { resolveBase, resolveBaseOfUrl } from '../tools/git-remote.js';
 import { diffStat, onlyHere, worktreeStatus } from '../tools/git-status.js';
-import { worktreeState } from '../tools/git-worktree.js';
+import { isUnfinished, worktreeState } from '../tools/git-worktree.js';
 import { attemptFolder } from './paths.js';
 
 export interface Look {
@@ -213,7 +213,8 @@ async function observeRepo(
     observeWorktree(repo, source.commonDir, look),
     branchInfo(repo.source, repo.branch),
   ]);
-  const toMake = worktree.state !== 'ready' && repo.baseRef === null && !repo.removed;
+  // Also where a worktree is there: one that a crash kept from being recorded still has to learn its base.
+  const toMake = repo.baseRef === null && !repo.removed;
   const row = run.steps.find((step) => step.id === `worktree.create/${repo.name}`);
   const tried = row !== undefined && row.attempts > 0;
   let base: ObservedBase | null = null;
@@ -320,8 +321,10 @@ async function findBase(
 }
 
 async function observeWorktree(repo: RecordedRepo, commonDir: string, look: Look): Promise<ObservedWorktree> {
-  const { state, branch, head } = await worktreeState(repo.source, repo.path, repo.branch, commonDir);
-  if (state !== 'ready') return { ...NO_WORKTREE, state, branch, head };
+  const seen = await worktreeState(repo.source, repo.path, repo.branch, commonDir);
+  const { state, branch, head } = seen;
+  // git is at work on it, or was killed over it: there is nothing in it yet that could be asked about.
+  if (state !== 'ready' || isUnfinished(seen)) return { ...NO_WORKTREE, state, branch, head };
   const wantsOnlyHere = look.onlyHere === 'all' || look.onlyHere?.includes(repo.name) === true;
   const [status, diff, here] = await Promise.all([
     worktreeStatus(repo.path, { placed: repo.placed }),
