@@ -36,6 +36,8 @@ export function processDriver(wrapper: string, env: NodeJS.ProcessEnv): SessionD
       return { sessionName, tmuxSocket: null };
     },
 
+    find: async (sessionName) => ({ sessionName, tmuxSocket: null }),
+
     // There is nothing but the processes, and those are in the attempt's record.
     exists: async () => 'gone',
     close: async () => {},

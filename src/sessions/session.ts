@@ -31,6 +31,8 @@ export interface SessionDriver {
    * Returns as soon as the session exists; whether the agent lives is read from the attempt's record.
    */
   start(launch: Launch): Promise<SessionRef>;
+  /** The session of a start that nobody lived to record. */
+  find(sessionName: string): Promise<SessionRef>;
   /**
    * Whether the session exists, which says nothing about the agent in it. Without a terminal there is no session
    * beside the processes, so the answer is always `gone`.

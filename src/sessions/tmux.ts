@@ -1,5 +1,5 @@
 /** An agent in a tmux session that an operator can attach to. */
-import { attachSessionArgv, killSession, newSession, sessionState } from '../tools/tmux.js';
+import { attachSessionArgv, killSession, newSession, sessionState, socketOf } from '../tools/tmux.js';
 import { logFileOf, prepareAttempt, voidAttempt } from './attempt.js';
 import type { Launch, SessionDriver, SessionRef } from './session.js';
 
@@ -24,6 +24,7 @@ export function tmuxDriver(wrapper: string, env: NodeJS.ProcessEnv): SessionDriv
       }
     },
 
+    find: async (sessionName) => ({ sessionName, tmuxSocket: await socketOf(sessionName, env) }),
     exists: (ref) => sessionState(targetOf(ref), env),
     close: (ref) => killSession(targetOf(ref), env),
     attachArgv: (ref) => attachSessionArgv(targetOf(ref)),

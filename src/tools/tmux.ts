@@ -84,6 +84,13 @@ export async function sessionState(
   }
 }
 
+/** The server's socket of a session that exists; null where that cannot be found out. */
+export async function socketOf(name: string, env: NodeJS.ProcessEnv): Promise<string | null> {
+  const target = `=${requireName(name)}:`;
+  const result = await call([...server(null), 'display-message', '-p', '-t', target, '#{socket_path}'], env);
+  return result.exitCode === 0 ? result.stdout.trim() || null : null;
+}
+
 /** Ends a session with its pane. Fine when it is gone. Throws `ToolFailure`. */
 export async function killSession(target: TmuxTarget, env: NodeJS.ProcessEnv): Promise<void> {
   const args = [...server(target.socket), 'kill-session', '-t', `=${requireName(target.name)}`];

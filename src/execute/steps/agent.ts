@@ -3,6 +3,7 @@ import { lstat, mkdir, readlink, symlink, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { SessionKind } from '../../manifest/intent.js';
+import type { ExitRecord } from '../../plan/observed.js';
 import type { RecordedAgent, RecordedRun } from '../../plan/recorded.js';
 import type { StepOf } from '../../plan/steps.js';
 import { assignSentinels } from '../../sentinels/assign.js';
@@ -17,6 +18,7 @@ import { shellArgv } from '../../sessions/argv.js';
 import { logFileOf, voidAttempt } from '../../sessions/attempt.js';
 import { sessionDriver, stopAgent } from '../../sessions/index.js';
 import { type AttemptView, observeAttempt } from '../../sessions/observe.js';
+import type { SessionRef } from '../../sessions/session.js';
 import { ticketDriver } from '../../tickets/index.js';
 import { MAX_DOCUMENT_BYTES, readRegular, tailLines } from '../../tools/files.js';
 import { agentEnv, masked, secretsOf, writeShim } from '../agent-env.js';
@@ -55,6 +57,9 @@ export const agentStart: StepHandler<'agent.start'> = {
     if (step.budget !== 'none') return false;
     const folder = folderOf(ctx, run, agent, agent.attempt);
     if (voidAttempt(folder) === 'voided') return false;
+    // It began, and what comes after that may not have been done.
+    const driver = sessionDriver(agent.session, { env: ctx.world.env });
+    await recordSession(ctx, agent, folder, await driver.find(agent.sessionName));
     await awaitStart(step, ctx, run, agent, folder);
     return true;
   },
@@ -111,11 +116,20 @@ export const agentStart: StepHandler<'agent.start'> = {
       cwd: step.cwd,
       env: agentsEnv,
     });
-    await linkLog(agent.sentinelDir, logFileOf(folder));
-    await world.store.updateAgent(run.id, agent.name, { tmuxSocket: ref.tmuxSocket });
+    await recordSession(ctx, agent, folder, ref);
     await awaitStart(step, ctx, run, agent, folder);
   },
 };
+
+async function recordSession(
+  ctx: StepContext,
+  agent: RecordedAgent,
+  folder: string,
+  { tmuxSocket }: SessionRef,
+): Promise<void> {
+  await linkLog(agent.sentinelDir, logFileOf(folder));
+  await ctx.world.store.updateAgent(ctx.runId, agent.name, { tmuxSocket });
+}
 
 /** What the agent claimed before, wherever it left that: the next attempt has to claim it anew. */
 async function setClaimsAside(ctx: StepContext, run: RecordedRun, agent: RecordedAgent): Promise<void> {
@@ -282,9 +296,10 @@ export const agentStop: StepHandler<'agent.stop'> = {
   },
   async do(step, ctx) {
     const { run, agent } = await agentOf(ctx, step.agent);
+    let ended: ExitRecord | null = null;
     if (agent.attempt > 0) {
       const folder = folderOf(ctx, run, agent, agent.attempt);
-      const { survivors } = await stopAgent(agent, folder, sessionOf(agent), STOP_GRACE_MS, {
+      const { survivors, exit } = await stopAgent(agent, folder, sessionOf(agent), STOP_GRACE_MS, {
         env: ctx.world.env,
       });
       if (survivors.length > 0) {
@@ -293,12 +308,15 @@ export const agentStop: StepHandler<'agent.stop'> = {
           'end it by hand, then run the command again',
         );
       }
+      ended = exit;
     }
     const wanted = run.intent.agents.some((a) => a.name === agent.name);
     await ctx.world.store.updateAgent(run.id, agent.name, {
       state: 'stopped',
       health: 'none',
       healthReason: null,
+      // How it ended, as a later look would find it.
+      ...(ended === null ? {} : { exitCode: ended.exitCode, signal: ended.signal, endedAt: ended.endedAt }),
       ...(wanted ? {} : { removed: true }),
     });
   },
