@@ -154,7 +154,7 @@ describe('wrong usage is 64 and says what is wrong', () => {
     [['Plan', 'a.yaml'], "unknown command 'Plan'; did you mean plan?"],
     [[''], "unknown command ''"],
     [['__proto__'], "unknown command '__proto__'"],
-    [['verify', 'x'], "unknown command 'verify'"],
+    [['deliver', 'x'], "unknown command 'deliver'"],
     [['signal', 'complet'], "signal: unknown kind 'complet'; did you mean complete?"],
     [['signal', 'x'], "signal: unknown kind 'x'; it is guidance, complete, validation"],
     [['signal'], 'signal: <kind> is missing'],

@@ -112,7 +112,8 @@ describe('verify', () => {
   test('without a terminal each criterion has one line', async ({ rig }) => {
     await workspaceWith(rig, [{ run: 'echo noise; echo noise' }, { run: 'exit 1' }]);
     const { stderr } = await rig.run('verify run.yaml', { code: 4 });
-    expect(stderr.split('\n').filter((line) => /^. c\d /.test(line))).toEqual([
+    const lines = stderr.split('\n').filter((line) => /^. c\d /.test(line));
+    expect(lines.sort((a, b) => a.localeCompare(b))).toEqual([
       '✔ c1 echo noise; echo noise',
       '✖ c2 exit 1: exited with status 1',
     ]);
