@@ -9,6 +9,7 @@ import type { Intent } from '../../src/manifest/intent.js';
 import type { NewRun } from '../../src/state/runs.js';
 import { Store, type StoreOptions } from '../../src/state/store.js';
 import { probe, selfIdentity } from '../../src/tools/process.js';
+import { compiled } from '../support/compile.js';
 
 /** A temporary folder that goes with the test. */
 export async function folder(): Promise<string> {
@@ -105,7 +106,7 @@ export async function storeWithRun(more: Partial<StoreOptions> = {}) {
 }
 
 const worker = fileURLToPath(new URL('worker.mjs', import.meta.url));
-const dist = process.env.METAWSM_TEST_DIST ?? fileURLToPath(new URL('../../dist', import.meta.url));
+const modules = await compiled('state/store', 'tools/process');
 
 export interface Worker {
   readonly child: ChildProcessByStdio<Writable, Readable, null>;
@@ -117,11 +118,11 @@ export interface Worker {
 }
 
 /**
- * Another process that uses the store: `node worker.mjs <dist> <what> <argument as JSON>`. It says `ready`,
+ * Another process that uses the store: `node worker.mjs <modules…> <what> <argument as JSON>`. It says `ready`,
  * waits for `go`, and prints one line of JSON. Killed after the test.
  */
 export function startWorker(what: string, argument: unknown, limit = ''): Worker {
-  const node = [process.execPath, worker, dist, what, JSON.stringify(argument)];
+  const node = [process.execPath, worker, ...modules, what, JSON.stringify(argument)];
   const argv = limit === '' ? node : ['bash', '-c', `${limit}; exec "$@"`, 'bash', ...node];
   const child = spawn(argv[0] ?? '', argv.slice(1), { stdio: ['pipe', 'pipe', 'inherit'] });
   const ended = new Promise<number | null>((done) => child.on('close', done));

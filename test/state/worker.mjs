@@ -1,10 +1,9 @@
 // Another process that uses the store, for the tests: see support.ts.
 import { once } from 'node:events';
-import { pathToFileURL } from 'node:url';
 
-const [dist, what, json] = process.argv.slice(2);
-const { Store } = await import(pathToFileURL(`${dist}/state/store.js`).href);
-const { probe, selfIdentity } = await import(pathToFileURL(`${dist}/tools/process.js`).href);
+const [store, tools, what, json] = process.argv.slice(2);
+const { Store } = await import(store);
+const { probe, selfIdentity } = await import(tools);
 const argument = JSON.parse(json);
 const options = { version: '1.2.3', owner: { ...selfIdentity(), command: 'apply worker.yaml' }, probe };
 
