@@ -94,7 +94,9 @@ function decideRun(
   if (agents.length > 0 && agents.every((agent) => agent.verdict === 'completed')) {
     return { state: 'completed', reason: null, detail: null };
   }
-  if (agents.length === 0 && run.steps.length > 0 && run.steps.every((step) => step.state === 'done')) {
+  // Skipped: what a close that came to nothing left.
+  const settled = run.steps.every((step) => step.state === 'done' || step.state === 'skipped');
+  if (agents.length === 0 && run.steps.length > 0 && settled) {
     return { state: 'completed', reason: null, detail: null };
   }
   const silent = agents.find((agent) => agent.verdict === 'silent');

@@ -204,7 +204,8 @@ async function awaitStart(
       world.reporter.emit({ type: 'agent', runId, name: agent.name, state: 'running', exitCode: null });
     }
     if (view.exit !== null) {
-      if (view.exit.exitCode === 0) return;
+      // What it signalled before counts, however it ended after that.
+      if (view.exit.exitCode === 0 || (await hasSpoken(run, agent))) return;
       const how =
         view.exit.error ??
         (view.exit.signal === null
@@ -291,11 +292,15 @@ export const agentStop: StepHandler<'agent.stop'> = {
   },
   /** Recorded before the first signal: how the agent ends from now on is metawsm's doing, no failure. */
   async begin(step, ctx) {
-    const { agent } = await agentOf(ctx, step.agent);
+    const { run, agent } = await agentOf(ctx, step.agent);
+    // A close that is refused after all must find the claim that it began with.
+    if (run.state === 'closing' && agent.state === 'completed') return;
+    if (await hasEnded(ctx, run, agent)) return;
     await ctx.world.store.updateAgent(ctx.runId, step.agent, { stoppedAttempt: agent.attempt });
   },
   async do(step, ctx) {
     const { run, agent } = await agentOf(ctx, step.agent);
+    const stopped = agent.stoppedAttempt === agent.attempt;
     let ended: ExitRecord | null = null;
     if (agent.attempt > 0) {
       const folder = folderOf(ctx, run, agent, agent.attempt);
@@ -312,12 +317,20 @@ export const agentStop: StepHandler<'agent.stop'> = {
     }
     const wanted = run.intent.agents.some((a) => a.name === agent.name);
     await ctx.world.store.updateAgent(run.id, agent.name, {
-      state: 'stopped',
-      health: 'none',
-      healthReason: null,
+      // One that had ended by itself is what it was.
+      ...(stopped ? { state: 'stopped', health: 'none', healthReason: null } : {}),
       // How it ended, as a later look would find it.
       ...(ended === null ? {} : { exitCode: ended.exitCode, signal: ended.signal, endedAt: ended.endedAt }),
       ...(wanted ? {} : { removed: true }),
     });
   },
 };
+
+/** Whether nothing of the agent's newest attempt is left to be ended. */
+async function hasEnded(ctx: StepContext, run: RecordedRun, agent: RecordedAgent): Promise<boolean> {
+  if (agent.attempt === 0) return true;
+  const view = await observeAttempt(folderOf(ctx, run, agent, agent.attempt));
+  if (view.exit !== null) return true;
+  const gone = view.process === null || view.process === 'dead';
+  return view.claim === 'wrapper' && view.wrapper === 'dead' && gone;
+}
