@@ -169,7 +169,9 @@ test('Ctrl-C between steps pauses the run, ends what the step started, and apply
   expect(count(rig, 'first')).toBe(1);
 });
 
-test('Ctrl-C within the grace of a start leaves the agent, and apply goes on with that one', async ({ rig }) => {
+test('Ctrl-C within the grace of a start leaves the agent, and apply goes on with that one', async ({
+  rig,
+}) => {
   await rig.repo('api');
   rig.manifest({ policy: { start_grace: '4s' } });
   const applying = rig.spawn('apply run.yaml');

@@ -349,7 +349,8 @@ test('evidence and deliveries are kept', async () => {
   const delivery = {
     repo: 'api',
     kind: 'merge' as const,
-    state: 'planned',
+    state: 'planned' as const,
+    head: 'c',
     ref: 'refs/heads/main',
     before: 'a',
     after: 'b',
@@ -358,7 +359,7 @@ test('evidence and deliveries are kept', async () => {
   };
   await store.saveDelivery('run-1', delivery);
   await store.saveDelivery('run-1', { ...delivery, state: 'done' });
-  expect(await store.deliveries('run-1')).toEqual([{ ...delivery, state: 'done' }]);
+  expect((await store.loadRun('run-1')).deliveries).toEqual([{ ...delivery, state: 'done' }]);
 });
 
 test('an intent of an older record is filled up with defaults', async () => {
