@@ -53,17 +53,22 @@ export async function runLine(run: RecordedRun, stateFolder: string): Promise<Ru
 /** The HEADs that a run's evidence is held against; null where there is nothing to hold. */
 async function headsOf(run: RecordedRun): Promise<SeenHeads | null> {
   if (run.state === 'closed' || run.evidence.every((found) => found.state !== 'passed')) return null;
-  const { worktreeStatus } = await import('../tools/git-status.js');
+  const [{ worktreeStatus }, { lookOptions }] = await Promise.all([
+    import('../tools/git-status.js'),
+    import('../execute/trust.js'),
+  ]);
   const heads = await Promise.all(
     run.repos
       .filter((repo) => !repo.removed)
-      .map(async ({ name, path, placed }) => {
-        const seen = await worktreeStatus(path, { placed }).catch(() => ({ head: null, dirtyFiles: null }));
-        return [name, seen] as const;
+      .map(async (repo) => {
+        const seen = await worktreeStatus(repo.path, lookOptions(repo)).catch(() => NOT_SEEN);
+        return [repo.name, seen] as const;
       }),
   );
   return Object.fromEntries(heads);
 }
+
+const NOT_SEEN = { head: null, dirtyFiles: null };
 
 /** What `--exit-code` makes of a run's state. */
 export function exitCodeOf(state: RunState): number {

@@ -23,6 +23,7 @@ import { resolveBase, resolveBaseOfUrl } from '../tools/git-remote.js';
 import { diffStat, onlyHere, worktreeStatus } from '../tools/git-status.js';
 import { isUnfinished, worktreeState } from '../tools/git-worktree.js';
 import { attemptFolder } from './paths.js';
+import { lookOptions } from './trust.js';
 
 export interface Look {
   readonly stateFolder: string;
@@ -325,11 +326,12 @@ async function observeWorktree(repo: RecordedRepo, commonDir: string, look: Look
   const { state, branch, head } = seen;
   // git is at work on it, or was killed over it: there is nothing in it yet that could be asked about.
   if (state !== 'ready' || isUnfinished(seen)) return { ...NO_WORKTREE, state, branch, head };
+  const looking = lookOptions(repo);
   const wantsOnlyHere = look.onlyHere === 'all' || look.onlyHere?.includes(repo.name) === true;
   const [status, diff, here] = await Promise.all([
-    worktreeStatus(repo.path, { placed: repo.placed }),
+    worktreeStatus(repo.path, looking),
     (look.diff || wantsOnlyHere) && repo.baseCommit !== null ? diffStat(repo.path, repo.baseCommit) : null,
-    wantsOnlyHere ? onlyHere(repo.path, { placed: repo.placed }) : [],
+    wantsOnlyHere ? onlyHere(repo.path, looking) : [],
   ]);
   return {
     state,

@@ -18,6 +18,7 @@ import { type CriterionEnd, endLeftovers, runCriterion } from './criterion.js';
 import { type Looked, lookAt, recordLook, type Warner } from './look.js';
 import { criteriaFolder } from './paths.js';
 import type { Rendering } from './tasks.js';
+import { lookOptions } from './trust.js';
 import { writeValidation } from './validation-file.js';
 import { manifestFolder, type World } from './world.js';
 
@@ -78,8 +79,13 @@ export async function verifyRun(runId: string, world: World, options: VerifyOpti
         criterion.kind === 'command' && (options.which === 'all' || states.get(id) !== 'passed'),
     ),
   );
-  if (checks.length === 0 && options.which === 'missing')
+  if (checks.length === 0 && options.which === 'missing') {
+    // A crash may have come between the record and the file that tells of it.
+    if (outcome.criteria.some(({ kind }) => kind === 'command')) {
+      await locked(runId, world, options.lockTimeoutMs, () => tell(run, looked, options));
+    }
     return { kind: 'checked', run, outcome, executed: 0, open: [] };
+  }
   const refusal = whyNot(run, looked, checks);
   if (refusal !== null) return { kind: 'refused', run, outcome, refusal };
 
@@ -235,7 +241,7 @@ async function hasMoved(
 ): Promise<boolean> {
   const repo = run.repos.find((r) => r.name === name);
   if (repo === undefined) return true;
-  const status = await worktreeStatus(repo.path, { placed: repo.placed }).catch(() => null);
+  const status = await worktreeStatus(repo.path, lookOptions(repo)).catch(() => null);
   return status === null || status.head !== heads[name];
 }
 
@@ -279,10 +285,7 @@ async function conclude(
     }
     run = await store.loadRun(runId);
   }
-  if (run.state !== 'closed' && looked.observed.workspace.exists) {
-    const warning = await writeValidation(run, looked.observed, outcome.criteria);
-    if (warning !== null) options.warner.tell(runId, [warning]);
-  }
+  await tell(run, looked, options);
   return {
     kind: 'checked',
     run,
@@ -290,6 +293,13 @@ async function conclude(
     executed,
     open: await Promise.all(open.map((criterion) => inWords(criterion, run, world))),
   };
+}
+
+/** Write what holds into the workspace, for those who read files. */
+async function tell(run: RecordedRun, { observed, outcome }: Looked, options: VerifyOptions): Promise<void> {
+  if (run.state === 'closed' || !observed.workspace.exists) return;
+  const warning = await writeValidation(run, observed, outcome.criteria);
+  if (warning !== null) options.warner.tell(run.id, [warning]);
 }
 
 async function inWords(criterion: CriterionState, run: RecordedRun, world: World): Promise<OpenCriterion> {

@@ -3,6 +3,7 @@ import { cp, mkdir, readFile, realpath, rename, rm, writeFile } from 'node:fs/pr
 import { basename, dirname, join, resolve } from 'node:path';
 import { ToolFailure } from './failure.js';
 import { run } from './git.js';
+import type { ConfigSnapshot } from './git-config.js';
 import { commitOf, gitDirOf, isThere } from './git-read.js';
 import {
   clearFlags,
@@ -10,8 +11,10 @@ import {
   isOwn,
   isStillPlaced,
   type Placed,
+  type StatusOptions,
   submodules,
   unpushedCommits,
+  untrustedOff,
   withIndexCopy,
   worktreeStatus,
 } from './git-status.js';
@@ -33,6 +36,8 @@ export interface BackupWorktree {
   readonly ref: string;
   /** Left out as long as they are still what metawsm put there. */
   readonly placed?: Placed;
+  /** As in `StatusOptions`: files of a filter that is not trusted are saved as they are on disk. */
+  readonly config?: ConfigSnapshot | null;
 }
 
 export interface Backup {
@@ -52,12 +57,16 @@ export async function backupWorktree(wanted: BackupWorktree): Promise<Backup> {
   const { source, path } = wanted;
   const head = await commitOf(path, 'HEAD');
   const headTree = head === null ? null : await treeOf(path, head);
-  const { tree, staged } = await withIndexCopy(path, async (env) => {
+  const off = await untrustedOff(path, wanted);
+  const { tree, staged } = await withIndexCopy(path, async (index) => {
+    const env = { ...off.env, ...index };
+    // It compares the files once more, and runs filters over them.
+    const writeTree = [...off.args, 'write-tree'];
     // Fails where there are conflicts, and then there is no such tree.
-    const index = await run(path, ['write-tree'], { env, okCodes: [0, 128] });
-    await addAll(path, wanted.placed ?? {}, env);
-    const all = await run(path, ['write-tree'], { env });
-    return { tree: all.stdout.trim(), staged: index.exitCode === 0 ? index.stdout.trim() : null };
+    const asStaged = await run(path, writeTree, { env, okCodes: [0, 128] });
+    await addAll(path, wanted.placed ?? {}, [...off.args, ...KEEP_GOING], env);
+    const all = await run(path, writeTree, { env });
+    return { tree: all.stdout.trim(), staged: asStaged.exitCode === 0 ? asStaged.stdout.trim() : null };
   });
   const identity = await commitIdentity(path);
   const commitTree = async (of: string, message: string, parents: readonly string[]) => {
@@ -76,11 +85,16 @@ export async function backupWorktree(wanted: BackupWorktree): Promise<Backup> {
 }
 
 /** Brings the index of `env` to what is in the worktree. */
-async function addAll(path: string, placed: Placed, env: Readonly<Record<string, string>>): Promise<void> {
+async function addAll(
+  path: string,
+  placed: Placed,
+  settings: readonly string[],
+  env: Readonly<Record<string, string>>,
+): Promise<void> {
   const flagged = await flaggedFiles(path);
-  if (flagged.length > 0) await clearFlags(path, flagged, env);
-  await run(path, [...KEEP_GOING, 'add', '--update', '--', '.'], { env });
-  const others = await run(path, [...KEEP_GOING, 'ls-files', '--others', '--exclude-standard', '-z'], {
+  if (flagged.length > 0) await clearFlags(path, flagged, settings, env);
+  await run(path, [...settings, 'add', '--update', '--', '.'], { env });
+  const others = await run(path, [...settings, 'ls-files', '--others', '--exclude-standard', '-z'], {
     env,
   });
   const wanted: Buffer[] = [];
@@ -91,7 +105,7 @@ async function addAll(path: string, placed: Placed, env: Readonly<Record<string,
     wanted.push(name, Buffer.of(0));
   }
   if (wanted.length === 0) return;
-  await run(path, [...KEEP_GOING, 'update-index', '--add', '--remove', '-z', '--stdin'], {
+  await run(path, [...settings, 'update-index', '--add', '--remove', '-z', '--stdin'], {
     env,
     input: Buffer.concat(wanted),
   });
@@ -167,11 +181,15 @@ async function commitIdentity(cwd: string): Promise<Readonly<Record<string, stri
  * The repositories inside a worktree that a backup commit cannot hold: untracked ones, and submodules with changes
  * or with commits that none of their remotes has. Paths relative to the worktree.
  */
-export async function repositoriesInside(path: string): Promise<readonly string[]> {
-  const found = [...(await worktreeStatus(path)).nested];
+export async function repositoriesInside(
+  path: string,
+  options: StatusOptions = {},
+): Promise<readonly string[]> {
+  const found = [...(await worktreeStatus(path, options)).nested];
   for (const name of await submodules(path)) {
     const inside = join(path, name);
-    const { dirtyFiles } = await worktreeStatus(inside);
+    // What configures filters in there, nobody knew before the agent came.
+    const { dirtyFiles } = await worktreeStatus(inside, { config: null });
     if (dirtyFiles.length > 0 || (await unpushedCommits(inside)) > 0) found.push(name);
   }
   return found;

@@ -5,6 +5,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ToolFailure } from './failure.js';
 import { look, run } from './git.js';
+import type { ConfigSnapshot } from './git-config.js';
+import { ALL_FILTERS, type FiltersOff, filtersOff, mayHoldRepositories } from './git-filters.js';
 import { type GitOperation, gitDirOf, isThere, operationIn } from './git-read.js';
 
 /** What metawsm put into a worktree: path relative to it → sha256 of the content, or `link:<target>`. */
@@ -31,6 +33,22 @@ export interface WorktreeStatus {
 export interface StatusOptions {
   /** What metawsm put there; it is no change as long as it is still the same. */
   readonly placed?: Placed;
+  /**
+   * The repository's configuration as it was before an agent could change it: filters that it gained since do not
+   * run. null: none that it defines does. Left out: all of them run.
+   */
+  readonly config?: ConfigSnapshot | null;
+}
+
+/** What turns off the filters that are not trusted, in the worktree and in what is checked out inside of it. */
+export async function untrustedOff(path: string, options: StatusOptions): Promise<FiltersOff> {
+  if (options.config === undefined) return ALL_FILTERS;
+  const inside = (await mayHoldRepositories(path)) ? await submodules(path) : [];
+  return filtersOff(
+    path,
+    options.config,
+    inside.map((name) => join(path, name)),
+  );
 }
 
 /** @throws {ToolFailure} where the path is no worktree. */
@@ -41,7 +59,8 @@ export async function worktreeStatus(path: string, options: StatusOptions = {}):
     const summary = 'this is no worktree (it has no .git)';
     throw new ToolFailure('git', ['status'], path, null, '', { summary });
   }
-  const out = await look(path, [
+  const off = await untrustedOff(path, options);
+  const args = [
     'status',
     '--porcelain=v2',
     '-z',
@@ -49,7 +68,11 @@ export async function worktreeStatus(path: string, options: StatusOptions = {}):
     '--untracked-files=all',
     '--ignore-submodules=none',
     '--no-renames',
-  ]);
+  ];
+  const out =
+    off.args.length === 0
+      ? await look(path, args)
+      : (await run(path, [...off.args, ...args], { env: off.env })).stdout;
   const placed = options.placed ?? {};
   const lists = { changed: [], conflicted: [], untracked: [], nested: [] } as Record<ListName, string[]>;
   let head: string | null = null;
@@ -169,7 +192,7 @@ export async function diffStat(path: string, base: string): Promise<DiffStat> {
 export async function onlyHere(path: string, options: StatusOptions = {}): Promise<readonly string[]> {
   const [status, hidden, lost, submodules] = await Promise.all([
     worktreeStatus(path, options),
-    hiddenChanges(path),
+    hiddenChanges(path, options),
     lostCommits(path),
     submoduleWork(path),
   ]);
@@ -213,12 +236,14 @@ async function lostCommits(path: string): Promise<number> {
 }
 
 /** Changed files with `assume-unchanged` or `skip-worktree` set: `git status` does not name them. */
-async function hiddenChanges(path: string): Promise<readonly string[]> {
+async function hiddenChanges(path: string, options: StatusOptions): Promise<readonly string[]> {
   const flagged = await flaggedFiles(path);
   if (flagged.length === 0) return [];
-  return withIndexCopy(path, async (env) => {
-    await clearFlags(path, flagged, env);
-    const { stdout } = await run(path, ['diff', '--name-only', '-z', '--no-ext-diff'], { env });
+  const off = await untrustedOff(path, options);
+  return withIndexCopy(path, async (index) => {
+    const env = { ...off.env, ...index };
+    await clearFlags(path, flagged, off.args, env);
+    const { stdout } = await run(path, [...off.args, 'diff', '--name-only', '-z', '--no-ext-diff'], { env });
     const wanted = new Set(flagged);
     return stdout.split('\0').filter((name) => wanted.has(name) && !isOwn(name));
   });
@@ -235,14 +260,16 @@ export async function flaggedFiles(path: string): Promise<readonly string[]> {
   return flagged.filter((_, index) => there[index]);
 }
 
-/** Takes both flags from files, in the index that `env` names. */
+/** Takes both flags from files, in the index that `env` names. `settings` go before git's command. */
 export async function clearFlags(
   path: string,
   files: readonly string[],
+  settings: readonly string[],
   env: Readonly<Record<string, string>>,
 ): Promise<void> {
   for (const flag of ['--no-assume-unchanged', '--no-skip-worktree']) {
-    await run(path, ['update-index', flag, '-z', '--stdin'], { env, input: `${files.join('\0')}\0` });
+    const input = `${files.join('\0')}\0`;
+    await run(path, [...settings, 'update-index', flag, '-z', '--stdin'], { env, input });
   }
 }
 

@@ -8,6 +8,7 @@ import { deleteBranch } from '../../tools/git-move.js';
 import { branchInfo } from '../../tools/git-read.js';
 import { worktreeStatus } from '../../tools/git-status.js';
 import { withRepoLock } from '../repo-lock.js';
+import { lookOptions } from '../trust.js';
 import { type StepHandler, StepRefused } from '../world.js';
 
 export const closeCheck: StepHandler<'close.check'> = {
@@ -19,7 +20,7 @@ export const closeCheck: StepHandler<'close.check'> = {
     const run = await ctx.run();
     for (const repo of run.repos.filter((r) => !r.removed)) {
       const expected = step.heads[repo.name];
-      const { head, dirtyFiles } = await worktreeStatus(repo.path, { placed: repo.placed });
+      const { head, dirtyFiles } = await worktreeStatus(repo.path, lookOptions(repo));
       if (expected === undefined || head !== expected) {
         throw new StepRefused(
           `HEAD of repo ${repo.name} moved from ${expected?.slice(0, 12)} to ${head?.slice(0, 12)} while it was being closed`,

@@ -3,17 +3,19 @@
 import type { RecordedRepo } from '../../plan/recorded.js';
 import type { StepOf } from '../../plan/steps.js';
 import { ToolFailure } from '../../tools/failure.js';
+import { safeText } from '../../tools/files.js';
 import { addWorktree, discardHalfMade } from '../../tools/git-add.js';
 import { archiveNested, backupWorktree, repositoriesInside } from '../../tools/git-backup.js';
 import { configSnapshot } from '../../tools/git-config.js';
 import { commitOf } from '../../tools/git-read.js';
 import { removeWorktree } from '../../tools/git-remove.js';
-import { onlyHere } from '../../tools/git-status.js';
+import { onlyHere, type StatusOptions } from '../../tools/git-status.js';
 import { halfMadeWorktree, worktreeState } from '../../tools/git-worktree.js';
 import { copyInto, linkInto, type PlaceResult } from '../../tools/place.js';
 import { childOf, gitStillRuns } from '../child.js';
 import { nestedFolder } from '../paths.js';
 import { withRepoLock } from '../repo-lock.js';
+import { changedConfig, lookOptions } from '../trust.js';
 import { type StepContext, StepFailed, type StepHandler, StepRefused } from '../world.js';
 
 export const worktreeCreate: StepHandler<'worktree.create'> = {
@@ -44,12 +46,25 @@ export const worktreeCreate: StepHandler<'worktree.create'> = {
       await ctx.world.store.updateRepo(ctx.runId, step.repo, { baseCommit: commit });
     }
     const { source, path, branch, existing } = step;
+    if (existing) await refuseChangedConfig(repo, source);
     await withRepoLock(ctx, source, () =>
       addWorktree({ source, path, branch, commit, existing, ...childOf(ctx) }),
     );
     await recordMade(step, ctx);
   },
 };
+
+/** A checkout runs filters, and may fetch submodules: not with what an agent configured. */
+async function refuseChangedConfig(repo: RecordedRepo, source: string): Promise<void> {
+  const changes = await changedConfig(repo, source);
+  if (changes.length === 0) return;
+  const keys = changes.map(({ key }) => safeText(key)).join(', ');
+  const undo = changes.flatMap(({ restore }) => restore.map(({ text }) => safeText(text)));
+  throw new StepRefused(
+    `the git configuration of ${source} was changed since the worktree of ${repo.name} was made, so that making it again would run programs or go elsewhere: ${keys}`,
+    `put it back, then try again: ${undo.join('; ')}`,
+  );
+}
 
 async function repoOf(ctx: StepContext, name: string): Promise<RecordedRepo> {
   const repo = (await ctx.run()).repos.find((r) => r.name === name);
@@ -126,7 +141,7 @@ export const worktreeRemove: StepHandler<'worktree.remove'> = {
     return true;
   },
   async do(step, ctx) {
-    const { placed } = await repoOf(ctx, step.repo);
+    const looking = lookOptions(await repoOf(ctx, step.repo));
     const { source, path } = step;
     const half = await halfMadeWorktree(source, path, step.branch);
     if (half !== null) {
@@ -140,14 +155,14 @@ export const worktreeRemove: StepHandler<'worktree.remove'> = {
     const { state } = await worktreeState(source, path, step.branch);
     if (state === 'ready') {
       // Looked at again: the agents may have worked until they were stopped.
-      const work = await onlyHere(path, { placed });
+      const work = await onlyHere(path, looking);
       if (work.length > 0 && step.backup === null) {
         throw new StepRefused(
           `${path} holds what exists nowhere else: ${work.join('; ')}`,
           `commit or move it away, or run cleanup --force, which saves it first`,
         );
       }
-      if (work.length > 0 && step.backup !== null) await saveWork(step, step.backup, placed, ctx);
+      if (work.length > 0 && step.backup !== null) await saveWork(step, step.backup, looking, ctx);
     }
     const removed = await withRepoLock(ctx, source, () => removeWorktree({ source, path, force: true }));
     if (removed.saved !== null)
@@ -159,15 +174,15 @@ export const worktreeRemove: StepHandler<'worktree.remove'> = {
 async function saveWork(
   step: StepOf<'worktree.remove'>,
   ref: string,
-  placed: Readonly<Record<string, string>>,
+  looking: StatusOptions,
   ctx: StepContext,
 ): Promise<void> {
   const { source, path } = step;
-  for (const inner of await repositoriesInside(path)) {
+  for (const inner of await repositoriesInside(path, looking)) {
     const kept = await archiveNested(path, inner, nestedFolder(ctx.world.stateFolder, ctx.runId, step.repo));
     note(ctx, `the repository ${inner} inside ${path} is kept at ${kept}`);
   }
-  const backup = await backupWorktree({ source, path, ref, placed });
+  const backup = await backupWorktree({ source, path, ref, ...looking });
   note(
     ctx,
     `work of ${path} is saved at ${backup.ref} (${backup.commit.slice(0, 12)}); get it back with: ${backup.restore}`,
