@@ -49,7 +49,8 @@ export async function operateOn(
     const world = worldOf(ctx, store, stateFolder, reporter);
     const end = await endOf(await operation.perform(run, world), world);
     reportEnd(reporter, end);
-    const exitCode = interruptedBy(ctx.signal) === null ? end.exitCode : EXIT.sigint;
+    const signal = interruptedBy(ctx.signal);
+    const exitCode = signal === null ? end.exitCode : signal === 'SIGINT' ? EXIT.sigint : EXIT.sigterm;
     const summary = summaryOf(ctx, {
       run: end.run,
       outcome: end.outcome,
