@@ -29,8 +29,9 @@ export const briefWrite: StepHandler<'brief.write'> = {
 
     const agents = run.agents.filter((agent) => !agent.removed);
     for (const agent of agents) {
-      await tellWhatChanged(run, agent.sentinelDir, text, step.changed, now());
+      // First: nothing is read or written through a link that took the folder's place.
       await ensureRealFolder(agent.sentinelDir, { below: run.workspace });
+      await tellWhatChanged(run, agent.sentinelDir, text, step.changed, now());
       await writeAtomic(join(agent.sentinelDir, 'brief.md'), text);
       await writeContext(run.workspace, agent.sentinelDir, contextFor(agent.name, agent.sentinelDir));
     }
