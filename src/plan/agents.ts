@@ -205,9 +205,14 @@ function counted(
   }
   const decision = start('replace', `${why}; restart ${agent.startsUsed + 1} of ${budget}`, {
     budget: 'counted',
-    notBefore: (seen?.endedAt ?? 0) + backoffMs(agent.startsUsed),
+    notBefore: notBefore(seen?.endedAt ?? 0, agent.startsUsed, input.observed.now),
   });
   return { ...decision, drift: true };
+}
+
+/** When an agent may start again. An end in the future: the clock was set back, and nothing can be counted from it. */
+function notBefore(endedAt: number, startsUsed: number, now: number): number {
+  return endedAt > now ? 0 : endedAt + backoffMs(startsUsed);
 }
 
 /** How long to wait after an agent's end before its next counted start: 1 s, 2 s, 4 s … at most 1 min. */
