@@ -14,6 +14,15 @@ case "${REHEARSE:-}" in
     echo "working ..."
     exec sleep 3600
     ;;
+  broken)
+    : > hello.md
+    git config user.email > /dev/null || export GIT_AUTHOR_EMAIL=agent@localhost GIT_COMMITTER_EMAIL=agent@localhost
+    git config user.name > /dev/null || export GIT_AUTHOR_NAME=agent GIT_COMMITTER_NAME=agent
+    git add hello.md
+    git diff --cached --quiet || git commit --quiet --message "Say hello"
+    metawsm signal complete --summary "hello.md is there"
+    exit
+    ;;
   dirty)
     echo "half an idea" > idea.md
     ;;

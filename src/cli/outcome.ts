@@ -161,8 +161,11 @@ export function endOfVerify(verified: Verified): Ended {
     message: usedUp ? `the fix attempts are used up\n${message}` : message,
     logTail,
   };
-  const logs = open.flatMap(({ criterion }) => (criterion.log === null ? [] : [criterion.log]));
+  const failed = open.filter(({ criterion }) => criterion.state === 'failed');
+  const logs = failed.flatMap(({ criterion }) => (criterion.log === null ? [] : [criterion.log]));
   const hints = logs.length === 0 ? [] : [`the whole output is in ${logs.join(', ')}`];
+  if (failed.length < open.length)
+    hints.push(`commit the work or move it away, then check again: metawsm verify ${run.ticketId}`);
   return { run, outcome, exitCode: EXIT.refused, changed, error, hints };
 }
 
