@@ -38,15 +38,17 @@ export async function writeValidation(
     if (head !== null) heads[name] = head;
   }
   const keep = (before?.checks ?? []).filter((check) => (check as { by?: unknown } | null)?.by !== MADE_BY);
+  const now = {
+    ...before,
+    run_id: run.id,
+    status: criteria.every((criterion) => criterion.state === 'passed') ? 'passed' : 'failed',
+    done_criteria: whatHolds(run, criteria, heads, before?.done_criteria ?? []),
+    checks: [...keep, ...checksOf(criteria)].slice(-MOST_CHECKS),
+    heads,
+  };
+  if (JSON.stringify(now) === JSON.stringify(before)) return null;
   try {
-    await writeSentinel(run.workspace, dir, 'validation-result', {
-      ...before,
-      run_id: run.id,
-      status: criteria.every((criterion) => criterion.state === 'passed') ? 'passed' : 'failed',
-      done_criteria: whatHolds(run, criteria, heads, before?.done_criteria ?? []),
-      checks: [...keep, ...checksOf(criteria)].slice(-MOST_CHECKS),
-      heads,
-    });
+    await writeSentinel(run.workspace, dir, 'validation-result', now);
     return null;
   } catch (error) {
     if (error instanceof PathRefused) return problem(error.message);
