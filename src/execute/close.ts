@@ -1,5 +1,5 @@
 /** Closing a run: all gates first, then recorded steps that a crash cannot make happen twice. */
-import { compileClose, deliveryKind } from '../plan/close.js';
+import { abandonedSteps, compileClose, deliveryKind, deliverySentence, isUnderWay } from '../plan/close.js';
 import type { Gate } from '../plan/gates.js';
 import type { Plan } from '../plan/plan.js';
 import type { RecordedRun } from '../plan/recorded.js';
@@ -10,8 +10,10 @@ import { type GatesSeen, lookAtGates } from './gates.js';
 import { type Looked, lookAt, recordLook } from './look.js';
 import type { Look } from './observe.js';
 import { digest } from './prepare.js';
+import { pullRequestProblems } from './pull-request.js';
 import type { OperateOptions } from './stop.js';
 import { runPlan } from './tasks.js';
+import { changedConfig } from './trust.js';
 import { StepRefused, type World } from './world.js';
 
 export interface CloseOptions extends OperateOptions {
@@ -24,9 +26,10 @@ export async function planClose(
   run: RecordedRun,
   look: Look,
 ): Promise<{ readonly plan: Plan; readonly gates: readonly Gate[] }> {
-  const looked = await lookAt(run, look);
+  const looked = await lookAt(run, { ...look, onlyHere: 'all' });
   const { gates, heads } = await judged(looked);
-  return { plan: compile(looked, heads, gates), gates };
+  const plan = compile(looked, heads, gates);
+  return { plan: await withProblems(plan, look.env), gates };
 }
 
 /** Close a run, or go on closing one that was cut off. */
@@ -37,16 +40,17 @@ export async function closeRun(runId: string, world: World, options: CloseOption
     const before = await store.loadRun(runId);
     if (before.state === 'closed') return closedAlready(before);
     if (before.state !== 'closing') await fetchBases(before, world);
-    const looked = await lookAt(before, { stateFolder, env, now });
+    const looked = await lookAt(before, { stateFolder, env, now, onlyHere: 'all' });
     const run = await recordLook(store, reporter, looked);
     const current = { ...looked, recorded: run };
     const { gates, heads } = await judged(current);
     options.gates(gates);
-    const plan = compile(current, heads, gates);
+    const plan = await withProblems(compile(current, heads, gates), env, signal);
     if (plan.refused.length > 0) {
       if (run.state === 'closing') await backToCompleted(world, run);
       return { kind: 'refused', run: await store.loadRun(runId), refusals: plan.refused, plan };
     }
+    if (plan.problems.length > 0) return { kind: 'impossible', run, plan };
     await store.transaction(async () => {
       if (await store.transitionRun(runId, 'closing')) {
         reporter.emit({ type: 'run', runId, state: 'closing', reason: null });
@@ -69,14 +73,19 @@ export async function closeRun(runId: string, world: World, options: CloseOption
     if (failure !== undefined) {
       const refused = failure.error instanceof StepRefused;
       const after = await store.loadRun(runId);
-      // Nothing of it is delivered: the run is what it was, and its gates are judged anew next time.
-      if (refused && !isUnderWay(after)) await backToCompleted(world, after);
+      // It left nothing behind: the run is what it was, and its gates are judged anew next time.
+      if (!isUnderWay(after, plan)) await backToCompleted(world, after);
       return { kind: 'failed', run: await store.loadRun(runId), failure, refused };
     }
     if (await store.transitionRun(runId, 'closed', { outcome: 'delivered' })) {
       reporter.emit({ type: 'run', runId, state: 'closed', reason: null });
     }
-    return { kind: 'done', run: await store.loadRun(runId) };
+    const closed = await store.loadRun(runId);
+    for (const delivery of closed.deliveries) {
+      const text = deliverySentence(closed, delivery);
+      if (text !== null) reporter.emit({ type: 'note', runId, text });
+    }
+    return { kind: 'done', run: closed };
   } finally {
     await lock.release();
   }
@@ -96,11 +105,6 @@ function closedAlready(run: RecordedRun): Converged {
       },
     ],
   };
-}
-
-/** Delivery began, or the last look is behind it: only going on makes sense. */
-function isUnderWay(run: RecordedRun): boolean {
-  return run.deliveries.some((delivery) => delivery.state === 'done' || delivery.state === 'planned');
 }
 
 /** The gates, where they still count: not for a delivery that is under way. */
@@ -125,7 +129,14 @@ function compile(looked: Looked, heads: Readonly<Record<string, string>>, gates:
 
 async function backToCompleted(world: World, run: RecordedRun): Promise<void> {
   if (run.state !== 'closing') return;
-  if (await world.store.transitionRun(run.id, 'completed')) {
+  const { store } = world;
+  const changed = await store.transaction(async () => {
+    for (const { id, error, log } of abandonedSteps(run)) {
+      await store.stepEnded(run.id, id, { state: 'skipped', error, log });
+    }
+    return store.transitionRun(run.id, 'completed');
+  });
+  if (changed) {
     world.reporter.emit({ type: 'run', runId: run.id, state: 'completed', reason: null });
   }
 }
@@ -135,6 +146,8 @@ async function fetchBases(run: RecordedRun, world: World): Promise<void> {
   if (deliveryKind(run.intent) !== 'merge') return;
   for (const repo of run.repos.filter((r) => !r.removed)) {
     if (!(await describeRepo(repo.source)).hasOrigin) continue;
+    // A gate that fails: until then nothing that the agent configured is to run, an ssh command for instance.
+    if ((await changedConfig(repo, repo.source)).length > 0) continue;
     await fetchBase(repo.source, repo.baseBranch, { signal: world.signal }).catch((error: unknown) => {
       world.signal.throwIfAborted();
       const message = error instanceof Error ? error.message : String(error);
@@ -147,4 +160,11 @@ async function fetchBases(run: RecordedRun, world: World): Promise<void> {
       });
     });
   }
+}
+
+/** What stands against carrying the plan out, found before its first step; not of a plan that is refused anyway. */
+async function withProblems(plan: Plan, env: NodeJS.ProcessEnv, signal?: AbortSignal): Promise<Plan> {
+  if (plan.refused.length > 0) return plan;
+  const problems = await pullRequestProblems(plan, env, signal);
+  return { ...plan, problems: [...plan.problems, ...problems] };
 }

@@ -4,9 +4,9 @@ import { criteriaStates, seenHeads } from '../plan/evidence.js';
 import { type Gate, type GateMerge, type GateRepo, gatesOf } from '../plan/gates.js';
 import type { RecordedRepo, RecordedRun } from '../plan/recorded.js';
 import { look } from '../tools/git.js';
-import { type ConfigSnapshot, configSnapshot, dangerousChanges } from '../tools/git-config.js';
 import { planMerge } from '../tools/git-merge.js';
 import type { Looked } from './look.js';
+import { changedConfig } from './trust.js';
 
 export interface GatesSeen {
   readonly gates: readonly Gate[];
@@ -14,7 +14,7 @@ export interface GatesSeen {
   readonly heads: Readonly<Record<string, string>>;
 }
 
-/** Judge every gate of a run that was just looked at. */
+/** Judge every gate of a run that was just looked at, `onlyHere` included. */
 export async function lookAtGates(looked: Looked): Promise<GatesSeen> {
   const { recorded: run, observed, outcome } = looked;
   const repos = run.repos.filter((repo) => !repo.removed);
@@ -66,15 +66,31 @@ async function gateRepo(
   const head = worktree?.state === 'ready' ? worktree.head : null;
   const base = { name: repo.name, path: repo.path, baseBranch: repo.baseBranch };
   if (head === null) {
-    return { ...base, dirtyFiles: null, metawsmCommitted: [], configChanges: [], merge: { kind: 'skipped' } };
+    return {
+      ...base,
+      dirtyFiles: null,
+      onlyHere: [],
+      metawsmCommitted: [],
+      configChanges: [],
+      merge: { kind: 'skipped' },
+    };
   }
-  const [metawsmCommitted, configChanges, merge] = await Promise.all([
-    committed(repo),
-    changedConfig(repo),
-    merges ? mergeOf(run, repo, head) : ({ kind: 'skipped' } as const),
-  ]);
-  return { ...base, dirtyFiles: worktree?.dirtyFiles ?? null, metawsmCommitted, configChanges, merge };
+  const [metawsmCommitted, changes] = await Promise.all([committed(repo), configChanges(repo)]);
+  return {
+    ...base,
+    dirtyFiles: worktree?.dirtyFiles ?? null,
+    onlyHere: worktree?.onlyHere ?? [],
+    metawsmCommitted,
+    configChanges: changes,
+    merge: !merges ? { kind: 'skipped' } : changes.length > 0 ? NOT_TRIED : await mergeOf(run, repo, head),
+  };
 }
+
+/** Trying looks at the operator's checkout, and the changed configuration would have its programs run there. */
+const NOT_TRIED: GateMerge = {
+  kind: 'problem',
+  problem: 'it was not tried, because the git configuration was changed',
+};
 
 /** Files below `.metawsm/` that the branch holds now. */
 async function committed(repo: RecordedRepo): Promise<readonly string[]> {
@@ -82,10 +98,8 @@ async function committed(repo: RecordedRepo): Promise<readonly string[]> {
   return out.split('\0').filter((name) => name !== '');
 }
 
-async function changedConfig(repo: RecordedRepo): Promise<GateRepo['configChanges']> {
-  const before = repo.configAtCreation as ConfigSnapshot | null;
-  if (before === null) return [];
-  const changes = dangerousChanges(before, await configSnapshot(repo.path));
+async function configChanges(repo: RecordedRepo): Promise<GateRepo['configChanges']> {
+  const changes = await changedConfig(repo, repo.path);
   return changes.map(({ key, change, restore, note }) => ({
     key,
     change,
@@ -105,7 +119,7 @@ async function mergeOf(run: RecordedRun, repo: RecordedRepo, head: string): Prom
         problems: plan.checkouts.flatMap(({ problem }) => (problem === null ? [] : [problem])),
       };
     case 'conflict':
-      return { kind: 'conflict', files: plan.conflicts };
+      return { kind: 'conflict', files: plan.conflicts, with: plan.with };
     case 'problem':
       return { kind: 'problem', problem: plan.problem };
   }

@@ -1,16 +1,45 @@
-/** The text of a pull request: what was asked for, and the evidence that it was done. */
+/** Pull requests: what they need, and their text: what was asked for, and the evidence that it was done. */
 import { criteriaStates } from '../plan/evidence.js';
+import type { Problem } from '../plan/observed.js';
+import { missingSteps, type Plan } from '../plan/plan.js';
 import type { RecordedRun } from '../plan/recorded.js';
 import { safeText } from '../tools/files.js';
+import { authProblem } from '../tools/gh.js';
+import { describeRepo } from '../tools/git-read.js';
 
-/** Title of every pull request of a run. */
-export function pullRequestTitle(run: RecordedRun): string {
-  const { id, title } = run.intent.ticket;
-  const text = title === id ? id : `${id}: ${title}`;
-  return safeText(text).replace(/\s+/g, ' ').trim();
+/** What keeps a plan's pull requests from being made, found before anything is pushed. Asks GitHub who is logged in. */
+export async function pullRequestProblems(
+  plan: Plan,
+  env: NodeJS.ProcessEnv,
+  signal?: AbortSignal,
+): Promise<readonly Problem[]> {
+  const problems: Problem[] = [];
+  const wanted = missingSteps(plan).flatMap(({ step }) =>
+    step.kind === 'deliver.pull-request' ? [step] : [],
+  );
+  for (const { repo, source, base } of wanted) {
+    if (!(await describeRepo(source)).hasOrigin) {
+      problems.push({
+        code: 'no_origin',
+        message: `repo ${repo}: ${source} has no remote origin to push to`,
+        hint: `git -C ${source} remote add origin URL, or set intake.merge_intent to merge or none`,
+      });
+    }
+    if (base === 'HEAD') {
+      problems.push({
+        code: 'no_base',
+        message: `repo ${repo}: its base is HEAD, and a pull request needs a branch`,
+        hint: 'set intake.merge_intent to none and apply, then close again',
+      });
+    }
+  }
+  const [first] = wanted;
+  if (first === undefined) return problems;
+  const auth = await authProblem({ cwd: first.source, env, signal });
+  return auth === null ? problems : [...problems, auth];
 }
 
-/** Its body, in Markdown. Everything that an agent wrote stands in code, where it is only text. */
+/** The text of a repo's pull request, in Markdown. Everything that an agent wrote stands in code, where it is only text. */
 export function pullRequestBody(run: RecordedRun, repo: string): string {
   const { intake } = run.intent;
   const row = run.deliveries.find((delivery) => delivery.repo === repo);

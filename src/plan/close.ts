@@ -3,7 +3,7 @@ import type { Intent } from '../manifest/intent.js';
 import { type DraftStep, finish, stepId } from './identity.js';
 import type { OperateInput } from './operate.js';
 import type { Plan } from './plan.js';
-import type { RecordedRepo, RecordedRun } from './recorded.js';
+import type { RecordedDelivery, RecordedRepo, RecordedRun, RecordedStep } from './recorded.js';
 import type { Step } from './steps.js';
 
 /** What close does with the branches of a run that asks for `intent.intake.mergeIntent`. */
@@ -23,7 +23,10 @@ export function compileClose(input: OperateInput, heads: Readonly<Record<string,
   const { recorded, observed, outcome } = input;
   const goesOn = recorded.state === 'closing';
   const kind = deliveryKind(recorded.intent);
-  const repos = recorded.repos.filter((repo) => !repo.removed || goesOn);
+  // One whose worktree this close has removed already still belongs to it; one that the manifest dropped does not.
+  const repos = recorded.repos.filter(
+    (repo) => recorded.intent.repos.some(({ name }) => name === repo.name) && (!repo.removed || goesOn),
+  );
   const steps: Step[] = [
     ...recorded.agents
       .filter((agent) => !agent.removed && agent.attempt > 0)
@@ -60,7 +63,11 @@ export function compileClose(input: OperateInput, heads: Readonly<Record<string,
     const done = goesOn && recorded.steps.find((row) => row.id === stepId(step))?.state === 'done';
     const removes =
       step.kind.endsWith('.remove') || step.kind === 'agent.stop' || step.kind === 'branch.delete';
-    return { step, action: done ? 'none' : removes ? 'delete' : 'run', reason: done ? '' : reasonOf(step) };
+    return {
+      step,
+      action: done ? 'none' : removes ? 'delete' : 'run',
+      reason: done ? '' : reasonOf(step, kind),
+    };
   });
   return {
     request: 'close',
@@ -115,7 +122,60 @@ function deliverySteps(
   }
 }
 
-function reasonOf(step: Step): string {
+/** Steps that leave something behind that a later close could not take back. */
+const LASTING: readonly Step['kind'][] = [
+  'deliver.push',
+  'deliver.pull-request',
+  'ticket.close',
+  'worktree.remove',
+  'branch.delete',
+  'workspace.remove',
+];
+
+/** Whether a close has done, or is about to do, what only going on makes whole. */
+export function isUnderWay(run: RecordedRun, plan: Plan): boolean {
+  if (run.deliveries.some(({ state }) => state === 'planned' || state === 'done')) return true;
+  return plan.steps.some(
+    ({ id, step }) =>
+      LASTING.includes(step.kind) && run.steps.some((row) => row.id === id && row.state === 'done'),
+  );
+}
+
+/** The rows of a close that came to nothing: they wait for nobody. */
+export function abandonedSteps(run: RecordedRun): readonly RecordedStep[] {
+  const kinds: readonly string[] = ['agent.stop', 'close.check', 'deliver.merge', ...LASTING];
+  return run.steps.filter(
+    ({ kind, state }) => kinds.includes(kind) && state !== 'done' && state !== 'skipped',
+  );
+}
+
+/** What became of a repo's branch, as a sentence; null: nothing did. */
+export function deliverySentence(run: RecordedRun, delivery: RecordedDelivery): string | null {
+  const repo = run.repos.find(({ name }) => name === delivery.repo);
+  if (repo === undefined) return null;
+  const { source, branch, baseBranch } = repo;
+  switch (delivery.kind) {
+    case 'merge': {
+      const at = delivery.after?.slice(0, 12);
+      return `${repo.name}: ${branch} is delivered, ${baseBranch} of ${source} is at ${at}; nothing was pushed`;
+    }
+    case 'pull_request':
+      return `${repo.name}: ${branch} waits in ${delivery.url ?? 'its pull request'}`;
+    case 'none':
+      return `${repo.name}: nothing is delivered (${noneReason(run.intent)}); ${branch} stays in ${source}`;
+  }
+}
+
+/** Why delivery leaves the branches where they are. */
+export function noneReason(intent: Intent): string {
+  if (intent.intake.mergeIntent !== 'default') return `merge_intent ${intent.intake.mergeIntent}`;
+  const url = intent.repos.find((repo) => repo.source.kind === 'url');
+  if (url !== undefined) return `repo ${url.name} has a url and no local clone to merge in`;
+  const head = intent.repos.find((repo) => repo.baseBranch === 'HEAD');
+  return head === undefined ? 'merge_intent default' : `the base of repo ${head.name} is HEAD, no branch`;
+}
+
+function reasonOf(step: Step, kind: 'merge' | 'pull_request' | 'none'): string {
   switch (step.kind) {
     case 'agent.stop':
       return 'its session is closed';
@@ -123,6 +183,8 @@ function reasonOf(step: Step): string {
       return 'is it still what was checked?';
     case 'deliver.merge':
       return 'in every repo or in none; nothing is pushed';
+    case 'worktree.remove':
+      return kind === 'merge' ? '' : `branch ${step.branch} stays`;
     case 'branch.delete':
       return 'once its base holds it';
     default:

@@ -61,6 +61,8 @@ export interface GateRepo {
   readonly baseBranch: string;
   /** Files that `git status` names, without what metawsm put there. null: it could not be looked at. */
   readonly dirtyFiles: readonly string[] | null;
+  /** What would go with the worktree, in words: the same files, and what `git status` does not name. */
+  readonly onlyHere: readonly string[];
   /** Files below `.metawsm/` that the branch holds. */
   readonly metawsmCommitted: readonly string[];
   readonly configChanges: readonly GateConfigChange[];
@@ -85,7 +87,8 @@ export type GateMerge =
       readonly overlaps: readonly string[];
       readonly problems: readonly string[];
     }
-  | { readonly kind: 'conflict'; readonly files: readonly string[] }
+  /** `with`: the ref that holds what it conflicts with. */
+  | { readonly kind: 'conflict'; readonly files: readonly string[]; readonly with: string }
   /** Diverged, missing, being rebased. */
   | { readonly kind: 'problem'; readonly problem: string };
 
@@ -215,16 +218,28 @@ function criterionSentence({ kind, text, state, voidReason }: GateCriterion): st
 }
 
 function worktreesClean({ repos }: GatesInput): Gate {
-  const unclean = repos.flatMap(({ name, path, dirtyFiles }) => {
+  const unclean = repos.flatMap(({ name, path, dirtyFiles, onlyHere }) => {
     if (dirtyFiles === null) return [`The worktree of ${name} (${path}) cannot be looked at.`];
-    return dirtyFiles.length === 0
-      ? []
-      : [
-          `${name} has ${counted(dirtyFiles.length, 'file', 'files')} not committed in ${path}: ${listed(dirtyFiles)}.`,
-        ];
+    const files =
+      dirtyFiles.length === 0
+        ? []
+        : [
+            `${name} has ${counted(dirtyFiles.length, 'file', 'files')} not committed in ${path}: ${listed(dirtyFiles)}.`,
+            'Commit them, remove them, or have git ignore them.',
+          ];
+    // Told once: what `git status` names is among it.
+    const beyond = dirtyFiles.length === 0 ? onlyHere : [];
+    const work =
+      beyond.length === 0
+        ? []
+        : [
+            `${name} holds what would be lost with ${path}: ${beyond.join('; ')}.`,
+            'Bring commits onto a branch, end what is in progress, push what submodules hold.',
+          ];
+    return [...files, ...work];
   });
   if (unclean.length === 0) return holds('worktrees_clean', 'All worktrees are clean.');
-  return fails('worktrees_clean', ...unclean, 'Commit them, remove them, or have git ignore them.');
+  return fails('worktrees_clean', ...unclean);
 }
 
 function metawsmNotCommitted({ repos }: GatesInput): Gate {
@@ -283,8 +298,8 @@ function mergeSentences({ name, path, baseBranch, merge }: GateRepo): readonly s
       return [`${name}: ${sentence(merge.problem)}`];
     case 'conflict':
       return [
-        `${name} conflicts with ${baseBranch} in ${listed(merge.files)}.`,
-        `Resolve it on the branch with git -C ${quoted(path)} merge ${quoted(baseBranch)}, and commit.`,
+        `${name} conflicts with ${merge.with} in ${listed(merge.files)}.`,
+        `Resolve it on the branch with git -C ${quoted(path)} merge ${quoted(merge.with)}, and commit.`,
       ];
     case 'mergeable': {
       const overlaps =

@@ -45,6 +45,8 @@ export type MergePlan =
   | {
       readonly kind: 'conflict';
       readonly conflicts: readonly string[];
+      /** Short name of the ref that it conflicts with: the base, or `origin/<base>` where that is ahead of it. */
+      readonly with: string;
       /** A sentence for a person. */
       readonly problem: string;
     }
@@ -79,6 +81,7 @@ export async function planMerge(wanted: MergeWanted): Promise<MergePlan> {
         return {
           kind: 'conflict',
           conflicts: merged.files,
+          with: from === onto ? base : `origin/${base}`,
           problem: `${repo}: ${branch} conflicts with ${base}${drivers}`,
         };
       }

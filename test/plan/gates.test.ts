@@ -12,6 +12,7 @@ const REPO: GateRepo = {
   path: '/ws/the api',
   baseBranch: 'main',
   dirtyFiles: [],
+  onlyHere: [],
   metawsmCommitted: [],
   configChanges: [],
   merge: { kind: 'mergeable', overlaps: [], problems: [] },
@@ -145,10 +146,16 @@ describe('gatesOf', () => {
       ],
     ],
     [
+      'work that git status does not name',
+      'worktrees_clean',
+      withRepo({ onlyHere: ['1 commit on no branch (HEAD is abc)'] }),
+      ['api holds what would be lost with /ws/the api: 1 commit on no branch (HEAD is abc).'],
+    ],
+    [
       'a conflict',
       'base_mergeable',
-      withRepo({ merge: { kind: 'conflict', files: ['a.txt', 'b.txt'] } }),
-      ['api conflicts with main in a.txt, b.txt.', "git -C '/ws/the api' merge main"],
+      withRepo({ merge: { kind: 'conflict', files: ['a.txt', 'b.txt'], with: 'origin/main' } }),
+      ['api conflicts with origin/main in a.txt, b.txt.', "git -C '/ws/the api' merge origin/main"],
     ],
     [
       'a base that diverged',
@@ -182,7 +189,12 @@ describe('gatesOf', () => {
       criteria: [criterion('command', 'failed'), criterion('worded', 'void')],
       repos: [
         { ...REPO, dirtyFiles: Array.from({ length: 25 }, (_, n) => `f${n}`) },
-        { ...REPO, name: 'web', metawsmCommitted: ['.metawsm/x'], merge: { kind: 'conflict', files: ['z'] } },
+        {
+          ...REPO,
+          name: 'web',
+          metawsmCommitted: ['.metawsm/x'],
+          merge: { kind: 'conflict', files: ['z'], with: 'main' },
+        },
         {
           ...REPO,
           name: 'lib',
@@ -197,7 +209,11 @@ describe('gatesOf', () => {
   });
 
   test.each(['none', 'pull_request'] as const)('with %s nothing need be mergeable', (mergeIntent) => {
-    const input = { ...READY, ...withRepo({ merge: { kind: 'conflict', files: ['a'] } }), mergeIntent };
+    const input = {
+      ...READY,
+      ...withRepo({ merge: { kind: 'conflict', files: ['a'], with: 'main' } }),
+      mergeIntent,
+    };
     expect(failing(input)).toEqual([]);
   });
 

@@ -1,16 +1,20 @@
 /** Delivery: merges in every repo or in none, or pushed branches with pull requests. */
 import type { RecordedDelivery, RecordedRun } from '../../plan/recorded.js';
 import type { Merge, StepOf } from '../../plan/steps.js';
+import { ToolFailure } from '../../tools/failure.js';
 import { createPr, existingPr } from '../../tools/gh.js';
 import { createMerge, planMerge, type ReadyMerge } from '../../tools/git-merge.js';
 import { type BaseMove, moveBase, rollbackBase } from '../../tools/git-move.js';
 import { pushBranch } from '../../tools/git-push.js';
+import { commitOf } from '../../tools/git-read.js';
+import { childOf, gitStillRuns } from '../child.js';
 import { pullRequestBody } from '../pull-request.js';
 import { withRepoLock } from '../repo-lock.js';
 import { type StepContext, StepFailed, type StepHandler, StepRefused } from '../world.js';
 
 export const deliverMerge: StepHandler<'deliver.merge'> = {
   async look(_step, ctx) {
+    await gitStillRuns(ctx);
     const { deliveries } = await ctx.run();
     return deliveries.length > 0 && deliveries.every((delivery) => delivery.state === 'done');
   },
@@ -19,9 +23,11 @@ export const deliverMerge: StepHandler<'deliver.merge'> = {
     const planned = await planAll(step, ctx);
     const moved: { readonly merge: Merge; readonly delivery: RecordedDelivery }[] = [];
     for (const { merge, delivery } of planned) {
-      const result = await withRepoLock(ctx, merge.source, () => moveBase(moveOf(merge, delivery, ctx)));
-      if (result.kind === 'refused') {
-        await takeBack(ctx, moved, result.problem);
+      const result = await withRepoLock(ctx, merge.source, () =>
+        moveBase(moveOf(merge, delivery, ctx)).catch((error: unknown) => failedMove(merge, error)),
+      );
+      if (result.kind === 'refused' || result.kind === 'failed') {
+        await takeBack(ctx, moved, { merge, delivery }, result);
         return;
       }
       moved.push({ merge, delivery });
@@ -73,10 +79,11 @@ async function planAll(step: StepOf<'deliver.merge'>, ctx: StepContext): Promise
     }
   }
   if (problems.length > 0) {
-    throw new StepRefused(
-      `nothing was delivered: ${problems.join('; ')}`,
-      'put that right, then close again',
-    );
+    const before = rows.filter(({ row }) => row.state === 'done').map(({ merge }) => merge.repo);
+    // After a rollback that did not go all the way some may be delivered.
+    const how =
+      before.length === 0 ? 'nothing was delivered' : `only ${before.join(', ')} is delivered so far`;
+    throw new StepRefused(`${how}: ${problems.join('; ')}`, 'put that right, then close again');
   }
   const planned: PlannedMerge[] = [];
   for (const { merge, row, plan } of ready) {
@@ -112,36 +119,58 @@ function moveOf(merge: Merge, delivery: RecordedDelivery, ctx: StepContext): Bas
     from: delivery.before,
     to: delivery.after ?? '',
     why: `deliver ${merge.branch} (${ctx.runId})`,
+    onSpawn: childOf(ctx).onSpawn,
   };
 }
 
+/** Why a base did not move. `failed`: git itself failed, which says nothing about anybody's work. */
+interface NotMoved {
+  readonly kind: 'refused' | 'failed';
+  readonly problem: string;
+}
+
+function failedMove(merge: Merge, error: unknown): { readonly kind: 'failed'; readonly problem: string } {
+  if (!(error instanceof ToolFailure)) throw error;
+  return { kind: 'failed', problem: `repo ${merge.repo}: ${error.message}` };
+}
+
 /** One repo could not be moved: the others go back where they are still ours. Always throws. */
-async function takeBack(ctx: StepContext, moved: readonly PlannedMerge[], problem: string): Promise<never> {
+async function takeBack(
+  ctx: StepContext,
+  moved: readonly PlannedMerge[],
+  not: PlannedMerge,
+  why: NotMoved,
+): Promise<never> {
   const stuck: string[] = [];
-  const run = await ctx.run();
+  const { store, now } = ctx.world;
   for (const { merge, delivery } of moved) {
     const result = await withRepoLock(ctx, merge.source, () => rollbackBase(moveOf(merge, delivery, ctx)));
     if (result.kind === 'refused') stuck.push(`${merge.repo}: ${result.problem}`);
-    else
-      await ctx.world.store.saveDelivery(ctx.runId, {
-        ...delivery,
-        state: 'rolled_back',
-        at: ctx.world.now(),
-      });
+    else await store.saveDelivery(ctx.runId, { ...delivery, state: 'rolled_back', at: now() });
   }
-  for (const delivery of run.deliveries.filter((d) => d.state === 'planned')) {
-    await ctx.world.store.saveDelivery(ctx.runId, { ...delivery, state: 'rolled_back', at: ctx.world.now() });
+  // An earlier try may have been killed over its files: those go back, too.
+  const { merge, delivery } = not;
+  if ((await commitOf(merge.source, `refs/heads/${merge.base}`)) === delivery.before) {
+    const result = await withRepoLock(ctx, merge.source, () => rollbackBase(moveOf(merge, delivery, ctx)));
+    if (result.kind === 'refused') stuck.push(`${merge.repo}: ${result.problem}`);
   }
-  if (stuck.length === 0) {
-    throw new StepRefused(
-      `nothing was delivered: ${problem}${moved.length === 0 ? '' : `; ${moved.map(({ merge }) => merge.repo).join(', ')} went back to where it was`}`,
-      'look at what changed, then close again',
+  const run = await ctx.run();
+  for (const row of run.deliveries.filter((d) => d.state === 'planned')) {
+    await store.saveDelivery(ctx.runId, { ...row, state: 'rolled_back', at: now() });
+  }
+  if (stuck.length > 0) {
+    throw new StepFailed(
+      `${why.problem}; and what was delivered before could not be taken back: ${stuck.join('; ')}`,
+      'put these repositories right by hand, then close again',
     );
   }
-  throw new StepFailed(
-    `${problem}; and what was delivered before could not be taken back: ${stuck.join('; ')}`,
-    'put these repositories right by hand, then close again',
-  );
+  const back =
+    moved.length === 0
+      ? ''
+      : `; ${moved.map((each) => each.merge.repo).join(', ')} went back to where it was`;
+  const message = `nothing was delivered: ${why.problem}${back}`;
+  if (why.kind === 'failed') throw new StepFailed(message, 'put that right, then close again');
+  throw new StepRefused(message, 'look at what changed, then close again');
 }
 
 export const deliverPush: StepHandler<'deliver.push'> = {
@@ -150,7 +179,7 @@ export const deliverPush: StepHandler<'deliver.push'> = {
   },
   async do(step, ctx) {
     const row = deliveryOf(await ctx.run(), step.repo);
-    await pushBranch({ repo: step.source, branch: step.branch, commit: row.head });
+    await pushBranch({ repo: step.source, branch: step.branch, commit: row.head, ...childOf(ctx) });
     await ctx.world.store.saveDelivery(ctx.runId, {
       ...row,
       ref: `refs/remotes/origin/${step.branch}`,
@@ -168,18 +197,19 @@ export const deliverPullRequest: StepHandler<'deliver.pull-request'> = {
     const { world, runId } = ctx;
     const run = await ctx.run();
     const row = deliveryOf(run, step.repo);
-    const where = { cwd: step.source, branch: step.branch, base: step.base };
-    const open = await existingPr(where);
+    const { env, signal } = world;
+    const where = { cwd: step.source, env, signal };
+    const found = await existingPr({ ...where, branch: step.branch, base: step.base });
+    // One that somebody closed without merging is no delivery.
     const url =
-      open?.url ??
+      (found?.state === 'CLOSED' ? undefined : found?.url) ??
       (await createPr({
-        cwd: step.source,
+        ...where,
         head: step.branch,
         base: step.base,
         title: step.title,
         body: pullRequestBody(run, step.repo),
       }));
     await world.store.saveDelivery(runId, { ...row, state: 'done', url, at: world.now() });
-    world.reporter.emit({ type: 'note', runId, text: `${step.repo}: ${url}` });
   },
 };
