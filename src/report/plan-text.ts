@@ -1,4 +1,4 @@
-/** A plan as a person reads it: legend, changes, steps with their commands, and what comes next. */
+/** A plan as a person reads it: changes, steps with their commands, what that comes to, and a legend. */
 import { hasChanges, missingSteps, type Plan, summarize } from '../plan/plan.js';
 import type { Change, PlannedCommand, PlannedStep, StepAction } from '../plan/steps.js';
 import type { Paint } from './paint.js';
@@ -11,6 +11,8 @@ const SIGNS: Readonly<Record<StepAction, string>> = {
   run: '>',
   none: ' ',
 };
+
+const LEGEND = '+ create   ~ update   - delete   -/+ replace   > run   ! refused';
 
 /** The lines of a plan. `verbose` also lists the steps with nothing to do. */
 export function planText(plan: Plan, paint: Paint, options: { readonly verbose: boolean }): string {
@@ -43,6 +45,7 @@ export function planText(plan: Plan, paint: Paint, options: { readonly verbose: 
   }
   for (const warning of plan.warnings) lines.push('', `${paint.yellow('warning')}: ${warning.message}`);
   lines.push('', verdict(plan));
+  if (shown.length + plan.changes.length + plan.refused.length > 0) lines.push(paint.dim(LEGEND));
   return `${lines.join('\n')}\n`;
 }
 
