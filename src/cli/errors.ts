@@ -105,6 +105,16 @@ export function toCommandError(error: unknown): CommandError {
       cause: error,
     });
   }
+  const system = systemProblem(error);
+  if (system !== null) {
+    return new CommandError({
+      exitCode: EXIT.failed,
+      code: 'system',
+      message: system,
+      hint: 'mend that, then run the same command again',
+      cause: error,
+    });
+  }
   return new CommandError({
     exitCode: EXIT.failed,
     code: 'internal',
@@ -112,6 +122,34 @@ export function toCommandError(error: unknown): CommandError {
     hint: 'this is a bug in metawsm; run the same command with --verbose to see where it happened',
     cause: error,
   });
+}
+
+/** What the system refuses without being asked for something wrong. */
+const SYSTEM: Readonly<Record<string, string>> = {
+  EACCES: 'permission denied',
+  EPERM: 'not permitted',
+  EROFS: 'the file system is read-only',
+  ENOSPC: 'no space is left',
+  EDQUOT: 'the disk quota is used up',
+  EFBIG: 'the file would become larger than allowed (ulimit -f)',
+  EIO: 'the disk could not be read or written',
+  ENOENT: 'there is no such file or folder',
+  ENOTDIR: 'a part of the path is no folder',
+  ENAMETOOLONG: 'the name is too long',
+  EMFILE: 'too many files are open (ulimit -n)',
+  ENFILE: 'too many files are open on this machine',
+  ENOMEM: 'no memory is left',
+  EAGAIN: 'no more processes can be started (ulimit -u)',
+};
+
+/** A sentence about an error of the system that names what it was about; null: it is another error. */
+function systemProblem(error: unknown): string | null {
+  if (!(error instanceof Error)) return null;
+  const { code, syscall, path, dest } = error as NodeJS.ErrnoException & { readonly dest?: string };
+  const words = code === undefined ? undefined : SYSTEM[code];
+  if (words === undefined || syscall === undefined) return null;
+  const where = [path, dest].filter((each) => typeof each === 'string').join(' -> ');
+  return `${where === '' ? '' : `${where}: `}${words} (${syscall})`;
 }
 
 /** Prints what was thrown, as a document on stdout or for a person on stderr, and gives the exit code. */
