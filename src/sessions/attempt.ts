@@ -1,5 +1,5 @@
 /** The folder of one attempt as metawsm sees it: prepared, made void, read. */
-import { closeSync, mkdirSync, openSync, statSync } from 'node:fs';
+import { closeSync, mkdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { SessionKind } from '../manifest/intent.js';
 import type { ExitRecord, StartRecord } from '../plan/observed.js';
@@ -12,6 +12,7 @@ import {
   LAUNCH_FILE,
   type LaunchRecord,
   LOG_FILE,
+  openLog,
   readRecord,
   removeFile,
   STARTED_FILE,
@@ -60,7 +61,7 @@ export function prepareAttempt(launch: Launch, kind: SessionKind): void {
     umask: process.umask(),
   };
   // The log exists from the start, so that its mode does not depend on who writes first.
-  closeSync(openSync(record.logFile, 'a', 0o600));
+  closeSync(openLog(record.logFile));
   // Replaces what a start that was cut short left; whichever wrapper comes first runs it, once.
   writeRecord(attemptDir, LAUNCH_FILE, record, false);
 }

@@ -1,11 +1,11 @@
 /** An agent as a detached process, where there is no terminal to attach to: CI, cron, no tmux. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, openSync } from 'node:fs';
+import { closeSync } from 'node:fs';
 import { join } from 'node:path';
 import { ToolFailure } from '../tools/failure.js';
 import { prepareAttempt, voidAttempt } from './attempt.js';
-import { WRAPPER_LOG_FILE } from './records.js';
+import { openLog, WRAPPER_LOG_FILE } from './records.js';
 import type { Launch, SessionDriver } from './session.js';
 
 export function processDriver(wrapper: string, env: NodeJS.ProcessEnv): SessionDriver {
@@ -15,7 +15,7 @@ export function processDriver(wrapper: string, env: NodeJS.ProcessEnv): SessionD
     async start(launch: Launch) {
       const { sessionName, attemptDir } = launch;
       prepareAttempt(launch, 'process');
-      const log = openSync(join(attemptDir, WRAPPER_LOG_FILE), 'a', 0o600);
+      const log = openLog(join(attemptDir, WRAPPER_LOG_FILE));
       try {
         // A session of its own, no pipe to us, nothing of our environment: it outlives us whatever happens.
         const child = spawn(process.execPath, [wrapper, attemptDir], {

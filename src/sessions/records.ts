@@ -124,6 +124,25 @@ export function readRecord(attemptDir: string, name: string): Record<string, unk
   }
 }
 
+/**
+ * Opens a log for appending, 0600 where it is new. Throws where something else than a regular file lies there:
+ * a FIFO would keep its opener waiting for ever, and a link would lead elsewhere.
+ */
+export function openLog(file: string): number {
+  const { O_WRONLY, O_APPEND, O_CREAT, O_NOFOLLOW, O_NONBLOCK } = constants;
+  let descriptor: number;
+  try {
+    descriptor = openSync(file, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK, 0o600);
+  } catch (error) {
+    // ENXIO: a FIFO that nobody reads, or a socket.
+    if (!['ENXIO', 'ELOOP', 'EISDIR'].includes(codeOf(error))) throw error;
+    throw new Error(`${file} is in the way: it is no regular file`, { cause: error });
+  }
+  if (fstatSync(descriptor).isFile()) return descriptor;
+  closeSync(descriptor);
+  throw new Error(`${file} is in the way: it is no regular file`);
+}
+
 /** Whether the file was there. */
 export function removeFile(file: string): boolean {
   try {

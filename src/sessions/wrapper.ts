@@ -24,6 +24,7 @@ import {
   EXIT_FILE,
   LAUNCH_FILE,
   type LaunchRecord,
+  openLog,
   readRecord,
   removeFile,
   STARTED_FILE,
@@ -67,7 +68,7 @@ function run(attemptDir: string): void {
     process.exit(126);
   }
   // A pane's output reaches the log by tmux; a descriptor of the log itself does not depend on any reader.
-  const log = launch.session === 'process' ? openSync(launch.logFile, 'a', 0o600) : null;
+  const log = launch.session === 'process' ? openLog(launch.logFile) : null;
   const finish = (end: End): never => {
     const text = describe(end);
     if (log === null) {
@@ -213,7 +214,7 @@ function describe(end: End): string {
 /** Whether a log ends within a line. */
 function endsOpen(file: string): boolean {
   try {
-    const descriptor = openSync(file, 'r');
+    const descriptor = openSync(file, constants.O_RDONLY | constants.O_NONBLOCK);
     try {
       const { size } = fstatSync(descriptor);
       const last = Buffer.alloc(1);

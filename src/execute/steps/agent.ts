@@ -20,7 +20,7 @@ import { sessionDriver, stopAgent } from '../../sessions/index.js';
 import { type AttemptView, observeAttempt } from '../../sessions/observe.js';
 import type { SessionRef } from '../../sessions/session.js';
 import { ticketDriver } from '../../tickets/index.js';
-import { MAX_DOCUMENT_BYTES, readRegular, tailLines } from '../../tools/files.js';
+import { firstUnrealFolder, MAX_DOCUMENT_BYTES, readRegular, tailLines } from '../../tools/files.js';
 import { agentEnv, masked, secretsOf, writeShim } from '../agent-env.js';
 import { sentinelFolders } from '../observe.js';
 import { attemptFolder } from '../paths.js';
@@ -127,7 +127,8 @@ async function recordSession(
   folder: string,
   { tmuxSocket }: SessionRef,
 ): Promise<void> {
-  await linkLog(agent.sentinelDir, logFileOf(folder));
+  const { workspace } = await ctx.run();
+  await linkLog(workspace, agent.sentinelDir, logFileOf(folder));
   await ctx.world.store.updateAgent(ctx.runId, agent.name, { tmuxSocket });
 }
 
@@ -193,13 +194,14 @@ async function awaitStart(
 ): Promise<void> {
   const { world } = ctx;
   const begun = performance.now();
-  let told = false;
+  /** When it was first seen to live: by a clock that nobody sets back. */
+  let seenAt: number | null = null;
   // Grows slowly: most agents begin within some 50 ms, and this is what apply waits for.
   for (let wait = 5; ; wait = Math.min(wait * 1.2, 100)) {
     const view = await observeAttempt(folder);
     await recordView(ctx, agent, view);
-    if (!told && view.started !== null && view.exit === null) {
-      told = true;
+    if (seenAt === null && view.started !== null && view.exit === null) {
+      seenAt = performance.now();
       const { id: runId } = run;
       world.reporter.emit({ type: 'agent', runId, name: agent.name, state: 'running', exitCode: null });
     }
@@ -220,8 +222,9 @@ async function awaitStart(
     }
     if (
       view.started !== null &&
-      world.now() - view.started.startedAt >= step.startGraceMs &&
-      view.process !== 'dead'
+      view.process !== 'dead' &&
+      (world.now() - view.started.startedAt >= step.startGraceMs ||
+        (seenAt !== null && performance.now() - seenAt >= step.startGraceMs))
     )
       return;
     if (view.started !== null && (await hasSpoken(run, agent))) return;
@@ -276,7 +279,8 @@ async function hasSpoken(run: RecordedRun, agent: RecordedAgent): Promise<boolea
 }
 
 /** `agent.log` beside the sentinels leads to the log that the record keeps. */
-async function linkLog(sentinelDir: string, log: string): Promise<void> {
+async function linkLog(workspace: string, sentinelDir: string, log: string): Promise<void> {
+  if ((await firstUnrealFolder(workspace, sentinelDir)) !== null) return;
   const link = join(sentinelDir, 'agent.log');
   const there = await lstat(link).catch(() => null);
   if (there?.isSymbolicLink() && (await readlink(link).catch(() => '')) === log) return;
