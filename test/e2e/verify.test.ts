@@ -1,4 +1,4 @@
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { describe, expect } from 'vitest';
 import type { Status, StatusCriterion } from '../support/documents.js';
@@ -529,6 +529,31 @@ mkdir -p .metawsm && echo "{\\"summary\\": \\"$METAWSM_ATTEMPT\\"}" > .metawsm/i
     rig.touch('go');
     await rig.run('apply run.yaml --wait');
     expect(await rig.agentNamed()).toMatchObject({ attempt: 2, summary: '2' });
+  });
+
+  test('what was said is delivered after a crash, once', async ({ rig }) => {
+    const api = await rig.repo('api');
+    rig.manifest({
+      repos: [
+        {
+          name: 'api',
+          path: '../repos/api',
+          setup: ['if [ -e "$RIG_DIR/hang" ]; then touch "$RIG_DIR/hangs"; sleep 1000; fi'],
+        },
+      ],
+      agent: { command: agent('fix') },
+    });
+    await rig.run('apply run.yaml --wait');
+    await api.git('worktree', 'remove', '--force', (await rig.status()).repos[0]?.path ?? '');
+    rig.touch('hang');
+    const iterate = rig.spawn(['iterate', 'run.yaml', '--feedback', 'use tabs']);
+    await rig.untilFile('hangs');
+    iterate.kill('SIGKILL');
+    await iterate.result;
+    rmSync(path.join(rig.dir, 'hang'));
+    await rig.run('apply run.yaml --wait');
+    expect(await rig.agentNamed()).toMatchObject({ attempt: 2, state: 'completed' });
+    expect(rig.read('feedback-agent-2').match(/use tabs/g)).toHaveLength(1);
   });
 
   test('a paused run and a stopped one go on', async ({ rig }) => {
