@@ -27,7 +27,7 @@ function isStale(): boolean {
   return sources
     .filter((entry) => entry.isFile())
     .map((entry) => path.join(entry.parentPath, entry.name))
-    .concat(path.join(root, 'tsconfig.json'), path.join(root, 'build.mjs'))
+    .concat(path.join(root, 'tsconfig.json'), path.join(root, '.build.mjs'))
     .some((file) => (statSync(file, { throwIfNoEntry: false })?.mtimeMs ?? 0) > built.mtimeMs);
 }
 
