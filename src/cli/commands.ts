@@ -232,6 +232,19 @@ export const COMMANDS: readonly CommandSpec[] = [
     load: () => import('./cleanup.js'),
   },
   {
+    name: 'report',
+    args: '[sel]',
+    usage: '<sel> [--html FILE | --markdown] [options]',
+    description: 'The run for its ticket or pull request: timeline, evidence, changes',
+    example: 'metawsm report LOGIN-7 --html login-7.html',
+    selector: 'required',
+    options: [
+      { flags: '--html <file>', description: 'Write it as one page that needs nothing but itself' },
+      { flags: '--markdown', description: 'Print it as Markdown (the default)' },
+    ],
+    load: () => import('./report.js'),
+  },
+  {
     name: 'validate',
     args: '<...manifest>',
     usage: '<manifest…>',

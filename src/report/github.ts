@@ -1,5 +1,5 @@
 /** The table that GitHub Actions shows under a job. */
-import { appendFile } from 'node:fs/promises';
+import { appendFile, stat } from 'node:fs/promises';
 import type { RunSummary } from './events.js';
 import { oneLine } from './stream.js';
 
@@ -17,6 +17,33 @@ export async function appendStepSummary(
   if (file === '' || runs.length === 0) return null;
   try {
     await appendFile(file, stepSummary(runs));
+    return null;
+  } catch (error) {
+    return `cannot write the step summary ${file}: ${(error as Error).message}`;
+  }
+}
+
+/** GitHub takes 1 MiB from one step, and shows nothing of a step that says more. */
+const MOST_SUMMARY_BYTES = 1024 * 1024;
+
+/**
+ * Appends a report to `$GITHUB_STEP_SUMMARY`, where that is set. `render` makes it as short as it has to be; null:
+ * that is impossible. The answer is a sentence for a warning, or null.
+ */
+export async function appendReport(
+  env: Readonly<NodeJS.ProcessEnv>,
+  render: (mostBytes: number) => string | null,
+): Promise<string | null> {
+  const file = env.GITHUB_STEP_SUMMARY ?? '';
+  if (file === '') return null;
+  try {
+    const there = await stat(file).then(
+      ({ size }) => size,
+      () => 0,
+    );
+    const text = render(MOST_SUMMARY_BYTES - there - 1);
+    if (text === null) return `the step summary ${file} has no room for the report`;
+    await appendFile(file, `${text}\n`);
     return null;
   } catch (error) {
     return `cannot write the step summary ${file}: ${(error as Error).message}`;
