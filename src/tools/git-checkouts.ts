@@ -117,7 +117,7 @@ async function lookAt(path: string, from: string, to: string, env: GitEnv): Prom
 }
 
 /** The files that differ between two commits or trees, file by file. */
-export async function changesBetween(
+async function changesBetween(
   repo: string,
   from: string,
   to: string,
