@@ -238,7 +238,9 @@ export async function appendFeedback(
   const read = await readRegular(file, MAX_DOCUMENT_BYTES);
   if (read.kind === 'problem') await setAside(workspace, file, at);
   const before = read.kind === 'file' ? read.bytes.toString('utf8') : '# Operator feedback\n';
-  const entry = `\n## ${new Date(at).toISOString()}\n\n${text.trimEnd()}\n`;
+  // As it will be read back: half of a character pair is no UTF-8.
+  const said = text.trimEnd().replace(/\p{Cs}/gu, '\ufffd');
+  const entry = `\n## ${new Date(at).toISOString()}\n\n${said}\n`;
   if (before.includes(entry)) return;
   await writeAtomic(file, `${before}${before === '' || before.endsWith('\n') ? '' : '\n'}${entry}`);
 }
