@@ -5,10 +5,10 @@ import fc from 'fast-check';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { formatDiagnostic } from '../../src/manifest/diagnostic.js';
 import { loadManifest } from '../../src/manifest/load.js';
+import { fuzz, LONG } from '../support/fuzz.js';
 import { minimal } from './minimal.js';
 
-/** METAWSM_FUZZ_RUNS=5000 looks longer. */
-const numRuns = Number(process.env.METAWSM_FUZZ_RUNS ?? 60);
+const { numRuns } = fuzz();
 let folder: string;
 
 beforeAll(async () => {
@@ -43,7 +43,7 @@ async function look(bytes: string | Uint8Array): Promise<boolean> {
 
 const GOOD = minimal({ workspace: 'workspace: {branch: "x/{token}"}\n' });
 
-test('any bytes', async () => {
+test('any bytes', LONG, async () => {
   await fc.assert(
     fc.asyncProperty(fc.uint8Array({ maxLength: 400 }), async (bytes) => void (await look(bytes))),
     {
@@ -52,7 +52,7 @@ test('any bytes', async () => {
   );
 });
 
-test('any YAML-like text', async () => {
+test('any YAML-like text', LONG, async () => {
   const bit = fc.constantFrom(
     'version',
     ': ',
@@ -88,7 +88,7 @@ test('any YAML-like text', async () => {
   );
 });
 
-test('a good manifest with a piece cut out, repeated or replaced', async () => {
+test('a good manifest with a piece cut out, repeated or replaced', LONG, async () => {
   const change = fc.record({
     from: fc.nat(GOOD.length),
     length: fc.nat(30),
@@ -109,7 +109,7 @@ test('a good manifest with a piece cut out, repeated or replaced', async () => {
   );
 });
 
-test('any value at any place', async () => {
+test('any value at any place', LONG, async () => {
   const value = fc.jsonValue({ maxDepth: 3 });
   const keys = [
     'version',
