@@ -22,7 +22,7 @@ export async function selectOrHere(
   positionals: readonly string[],
   options: CommandOptions,
 ): Promise<Selected | null> {
-  if (selectorOf(positionals, options) !== null) return selectRun(ctx, positionals, options);
+  if (selectorOf(positionals, options) !== null) return selectRun(ctx, positionals, options, 'look');
   if ((await insideWorkspace(ctx.cwd)) === null) return null;
   const { findContext } = await import('../sentinels/context.js');
   const found = await findContext(ctx.cwd);
@@ -35,7 +35,7 @@ export async function selectOrHere(
       hint: 'name the run: metawsm runs, typed outside of the workspace, lists them',
     });
   }
-  return selectRun(ctx, [], { runId: found.context.run_id });
+  return selectRun(ctx, [], { runId: found.context.run_id }, 'look');
 }
 
 /** A run for the list of runs: as recorded, but which agents live and which evidence still counts is looked at. */

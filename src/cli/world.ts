@@ -85,13 +85,14 @@ export interface Selected {
 
 /**
  * Find the run of `<sel>`, `--run-id` or `--ticket`. Throws `CommandError` (64) when there is none, with what
- * there is. A manifest that cannot be read is no error here: the record counts. `read` leaves no trace at all.
+ * there is. A manifest that cannot be read is no error here: the record counts. `look` reads where nothing can be
+ * written; `read` leaves no trace at all.
  */
 export async function selectRun(
   ctx: CommandContext,
   positionals: readonly string[],
   options: CommandOptions,
-  mode: 'write' | 'read' = 'write',
+  mode: 'write' | 'look' | 'read' = 'write',
 ): Promise<Selected> {
   const selector = selectorOf(positionals, options);
   if (selector === null) {
@@ -104,8 +105,8 @@ export async function selectRun(
   }
   const manifest = selector.kind === 'any' && isManifestPath(selector.text) ? selector.text : null;
   const folder = await stateFolderOf(ctx, manifest);
-  const open = mode === 'write' ? Store.open : Store.openReadOnly;
-  const store = await open(folder.path, storeOptions(ctx));
+  const open = { write: Store.open, look: Store.openForLook, read: Store.openReadOnly }[mode];
+  const store = await open.call(Store, folder.path, storeOptions(ctx));
   if (store === null) throw unknownRun(selector, [], folder.path);
   try {
     const run = await findRun(ctx, store, selector, manifest);

@@ -16,7 +16,7 @@ export class Database {
   readonly #scope = new AsyncLocalStorage<Transaction>();
   readonly #chain = new Chain();
   #closing: Promise<void> | null = null;
-  #frozen = false;
+  #frozen: Error | null = null;
 
   private constructor(
     private readonly connection: Connection,
@@ -58,9 +58,9 @@ export class Database {
     return new Database(await connect(sqlite3.Database, ':memory:', flags, file), file);
   }
 
-  /** From now on every write is an error of the program. */
-  freeze(): void {
-    this.#frozen = true;
+  /** From now on every write throws `reason`: by default an error of the program. */
+  freeze(reason: Error = new Error(`${this.file} was opened for reading only`)): void {
+    this.#frozen = reason;
   }
 
   /** One statement that writes. Resolves to the number of rows that it changed. */
@@ -198,7 +198,7 @@ export class Database {
   }
 
   #refuseWhenFrozen(): void {
-    if (this.#frozen) throw new Error(`${this.file} was opened for reading only`);
+    if (this.#frozen !== null) throw this.#frozen;
   }
 }
 

@@ -1,7 +1,7 @@
 /** Where the state folder is (PRODUCT: State), found by reading the file system alone. */
 import { lstat, mkdir, readdir, readFile, realpath, stat } from 'node:fs/promises';
 import { basename, dirname, isAbsolute, join, resolve } from 'node:path';
-import { MAX_DOCUMENT_BYTES, readRegular, writeAtomic } from '../tools/files.js';
+import { MAX_DOCUMENT_BYTES, makeFolders, readRegular, writeAtomic } from '../tools/files.js';
 import { codeOf, fileProblem, StateProblem } from './problem.js';
 
 export interface StateFolderQuery {
@@ -81,7 +81,7 @@ async function stateDirOf(file: string): Promise<string> {
  */
 export async function createStateFolder(path: string): Promise<void> {
   try {
-    await mkdir(dirname(path), { recursive: true });
+    await makeFolders(dirname(path));
     await mkdir(path, { mode: 0o700 }).catch((error: unknown) => {
       if (codeOf(error) !== 'EEXIST') throw error;
     });

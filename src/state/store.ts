@@ -24,10 +24,18 @@ import * as journal from './journal.js';
 import { type Lock, type LockName, type LockOwner, Locks, type LockWait, type Probe } from './locks.js';
 import * as lookup from './lookup.js';
 import { migrate } from './migrations.js';
-import { codeOf, fileProblem } from './problem.js';
+import { codeOf, fileProblem, StateProblem, type StateProblemCode } from './problem.js';
 import * as runs from './runs.js';
 import { openSnapshot } from './snapshot.js';
 import * as steps from './steps.js';
+
+/** Problems of writing, not of what is recorded. */
+const CANNOT_WRITE: ReadonlySet<StateProblemCode> = new Set([
+  'state_readonly',
+  'state_full',
+  'state_io',
+  'state_denied',
+]);
 
 export interface StoreOptions {
   /** metawsm's own version: kept in the database for those who meet a layout they do not know. */
@@ -96,6 +104,23 @@ export class Store {
     const file = databaseFile(stateFolder);
     const db = await openSnapshot(file, options.version);
     return db === null ? null : new Store(await contextOf(db, stateFolder, options), options, file);
+  }
+
+  /**
+   * As `open`; where the disk does not let anybody write (full, read-only, somebody else's) as `openReadOnly`, and
+   * every write then throws what stood against it.
+   */
+  static async openForLook(stateFolder: string, options: StoreOptions): Promise<Store | null> {
+    try {
+      return await Store.open(stateFolder, options);
+    } catch (error) {
+      if (!(error instanceof StateProblem) || !CANNOT_WRITE.has(error.code)) throw error;
+      // Where it cannot be read either, the first problem says more.
+      const store = await Store.openReadOnly(stateFolder, options).catch(() => null);
+      if (store === null) throw error;
+      store.#context.db.freeze(error);
+      return store;
+    }
   }
 
   static async #open(stateFolder: string, options: StoreOptions, create: boolean): Promise<Store> {

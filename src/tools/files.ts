@@ -158,6 +158,24 @@ export async function ensureRealFolder(
   }
 }
 
+/** Makes a folder and its parents. Throws the system's error for the folder that could not be made. */
+export async function makeFolders(path: string, mode = 0o755): Promise<void> {
+  try {
+    await mkdir(path, { recursive: true, mode });
+  } catch (error) {
+    // On a read-only file system Node says ENOENT here, of whatever is missing last.
+    if (asCode(error) !== 'ENOENT') throw error;
+    for (let folder = path; ; folder = dirname(folder)) {
+      const reason = await mkdir(folder, { mode }).then(
+        () => null,
+        (failed: unknown) => failed,
+      );
+      if (reason === null) return makeFolders(path, mode);
+      if (asCode(reason) !== 'ENOENT' || dirname(folder) === folder) throw reason;
+    }
+  }
+}
+
 /**
  * The first path from `below` (excluded) down to `path` (included) that is not a real folder, or null.
  * `absent` stands for a folder that is not there at all.

@@ -1,7 +1,7 @@
 /** The workspace folder and the sentinel folders in it. */
 import { cp, lstat, mkdir, readdir, rename, rm, rmdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { ensureRealFolder, isRealFolder } from '../../tools/files.js';
+import { ensureRealFolder, isRealFolder, makeFolders } from '../../tools/files.js';
 import { runFolder } from '../paths.js';
 import { type StepHandler, StepRefused } from '../world.js';
 
@@ -11,7 +11,7 @@ export const workspaceCreate: StepHandler<'workspace.create'> = {
     return (await Promise.all(folders.map(isRealFolder))).every(Boolean);
   },
   async do(step) {
-    await mkdir(step.path, { recursive: true });
+    await makeFolders(step.path);
     for (const dir of [join(step.path, '.metawsm'), ...step.sentinelDirs]) {
       await ensureRealFolder(dir, { below: step.path });
     }
