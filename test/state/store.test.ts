@@ -48,6 +48,7 @@ test('every field of a run comes back as it was recorded', async () => {
     baseRef: 'refs/heads/main',
     baseCommit: 'abc',
     placed: { '.env': 'hash', node_modules: '-> /x' },
+    configAtCreation: { files: [], hooks: [] },
     removed: true,
   };
   await store.updateRepo('run-1', 'api', repo);
@@ -123,6 +124,7 @@ test('every field of a run comes back as it was recorded', async () => {
     ],
     brief: { ticketDocument: '/ttmp/brief.md', ticketDocumentHash: 'hash' },
     evidence: [],
+    deliveries: [],
     criterionRepos: { '"npm test"': 'api', '["make"]': null },
     fixAttempts: 2,
   };
