@@ -1,6 +1,7 @@
 /** `metawsm close`: pass the gates, deliver, close the ticket, remove the worktrees. */
 import { closeRun, planClose } from '../execute/close.js';
 import type { Gate } from '../plan/gates.js';
+import type { Refusal } from '../plan/steps.js';
 import { type Paint, paint } from '../report/paint.js';
 import { safeText } from '../tools/files.js';
 import type { CommandModule } from './commands.js';
@@ -17,7 +18,9 @@ export const run: CommandModule['run'] = (ctx, positionals, options) => {
     plan: async (run, look) => {
       const { plan, gates } = await planClose(run, look);
       show(gates);
-      return plan;
+      return ctx.json
+        ? { ...plan, refused: plan.refused.flatMap((refusal) => perGate(refusal, gates)) }
+        : plan;
     },
     perform: (run, world) =>
       closeRun(run.id, world, {
@@ -31,6 +34,13 @@ export const run: CommandModule['run'] = (ctx, positionals, options) => {
       }),
   });
 };
+
+/** In the document of a plan, which has no gates: each that does not hold is a refusal of its own. */
+function perGate(refusal: Refusal, gates: readonly Gate[]): readonly Refusal[] {
+  if (refusal.code !== 'gates') return [refusal];
+  const { wayOut } = refusal;
+  return gates.filter(({ ok }) => !ok).map(({ name, reason }) => ({ code: name, message: reason, wayOut }));
+}
 
 /** The gates as a table. */
 function gatesText(gates: readonly Gate[], colours: Paint): string {

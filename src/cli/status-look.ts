@@ -2,6 +2,7 @@
 import { stat } from 'node:fs/promises';
 import { type Looked, lookAt, recordLook } from '../execute/look.js';
 import { attemptFolder } from '../execute/paths.js';
+import type { Gate } from '../plan/gates.js';
 import type { Problem, Warning } from '../plan/observed.js';
 import type { RecordedRun } from '../plan/recorded.js';
 import { asObserved, type StatusView, statusView } from '../report/status-view.js';
@@ -50,7 +51,7 @@ export class StatusLooker {
     try {
       const recorded = await store.loadRun(runId);
       if (recorded.state === 'closed')
-        return { view: await this.#view(recorded, null, null, []), busy: false };
+        return { view: await this.#view(recorded, null, null, [], []), busy: false };
       const { looked, problem } = await this.#observe(recorded);
       unrecorded ??= problem === null ? null : 'not everything could be looked at';
       let run = recorded;
@@ -63,7 +64,11 @@ export class StatusLooker {
         }
       }
       if (unrecorded !== null) run = asObserved(recorded, looked.outcome);
-      return { view: await this.#view(run, looked, unrecorded, problem === null ? [] : [problem]), busy };
+      const gates = problem === null ? await this.#gates(run, looked) : [];
+      return {
+        view: await this.#view(run, looked, unrecorded, gates, problem === null ? [] : [problem]),
+        busy,
+      };
     } finally {
       await lock?.release().catch(() => {});
     }
@@ -72,7 +77,13 @@ export class StatusLooker {
   /** A repository that git cannot read, or that goes away meanwhile, must not hide how the agents are. */
   async #observe(run: RecordedRun): Promise<{ looked: Looked; problem: Warning | null }> {
     const { env, now } = this.ctx;
-    const look = { stateFolder: this.stateFolder, env: { ...env }, now, diff: true };
+    const look = {
+      stateFolder: this.stateFolder,
+      env: { ...env },
+      now,
+      diff: true,
+      ...(gatesLook(run) ?? {}),
+    };
     try {
       return { looked: await lookAt(run, look), problem: null };
     } catch (error) {
@@ -84,10 +95,26 @@ export class StatusLooker {
     }
   }
 
+  /** What close would say: only where it may be asked, because that takes more looking than all the rest. */
+  async #gates(run: RecordedRun, looked: Looked): Promise<readonly Gate[]> {
+    if (gatesLook(run) === null) return [];
+    const { judgeGates } = await import('../execute/gates.js');
+    try {
+      // A run that this very look completed was not looked at for them.
+      const known = gatesLook(looked.recorded) !== null;
+      const full = known ? looked : (await this.#observe(run)).looked;
+      return (await judgeGates({ ...full, recorded: run })).gates;
+    } catch (error) {
+      if (!(error instanceof Error) || error.name !== 'ToolFailure') throw error;
+      return [];
+    }
+  }
+
   async #view(
     run: RecordedRun,
     looked: Looked | null,
     unrecorded: string | null,
+    gates: readonly Gate[],
     more: readonly Warning[],
   ): Promise<StatusView> {
     const { ctx, stateFolder } = this;
@@ -99,6 +126,7 @@ export class StatusLooker {
       run,
       observed: looked?.observed ?? null,
       outcome: looked?.outcome ?? null,
+      gates,
       observedAt: looked?.observed.now ?? ctx.now(),
       unrecorded,
       manifest: typedPath(ctx, run.manifestPath),
@@ -108,6 +136,11 @@ export class StatusLooker {
       logOf: (agent) => logFileOf(attemptFolder(stateFolder, run.id, agent.name, agent.attempt)),
     });
   }
+}
+
+/** What the gates of close want looked at besides; null: the run is in no state for them. */
+function gatesLook(run: RecordedRun): { readonly onlyHere: 'all' } | null {
+  return run.state === 'completed' || run.state === 'closing' ? { onlyHere: 'all' } : null;
 }
 
 /** Makes a look leave the repositories out. */

@@ -1,12 +1,14 @@
 /** Closing a run: all gates first, then recorded steps that a crash cannot make happen twice. */
-import { abandonedSteps, compileClose, deliveryKind, deliverySentence, isUnderWay } from '../plan/close.js';
+import { abandonedSteps, compileClose, isUnderWay } from '../plan/close.js';
+import { deliveryKind, deliverySentence } from '../plan/delivery.js';
 import type { Gate } from '../plan/gates.js';
 import type { Plan } from '../plan/plan.js';
 import type { RecordedRun } from '../plan/recorded.js';
+import type { Refusal } from '../plan/steps.js';
 import { describeRepo } from '../tools/git-read.js';
 import { fetchBase } from '../tools/git-remote.js';
 import type { Converged } from './converge.js';
-import { type GatesSeen, lookAtGates } from './gates.js';
+import { judgeGates } from './gates.js';
 import { type Looked, lookAt, recordLook } from './look.js';
 import type { Look } from './observe.js';
 import { digest } from './prepare.js';
@@ -27,7 +29,11 @@ export async function planClose(
   look: Look,
 ): Promise<{ readonly plan: Plan; readonly gates: readonly Gate[] }> {
   const looked = await lookAt(run, { ...look, onlyHere: 'all' });
-  const { gates, heads } = await judged(looked);
+  if (run.state === 'closed') {
+    const refused = run.outcome === 'delivered' ? [] : [abandoned(run)];
+    return { plan: { ...compile(looked, {}, []), steps: [], refused }, gates: [] };
+  }
+  const { gates, heads } = await judgeGates(looked);
   const plan = compile(looked, heads, gates);
   return { plan: await withProblems(plan, look.env), gates };
 }
@@ -43,7 +49,7 @@ export async function closeRun(runId: string, world: World, options: CloseOption
     const looked = await lookAt(before, { stateFolder, env, now, onlyHere: 'all' });
     const run = await recordLook(store, reporter, looked);
     const current = { ...looked, recorded: run };
-    const { gates, heads } = await judged(current);
+    const { gates, heads } = await judgeGates(current);
     options.gates(gates);
     const plan = await withProblems(compile(current, heads, gates), env, signal);
     if (plan.refused.length > 0) {
@@ -91,30 +97,17 @@ export async function closeRun(runId: string, world: World, options: CloseOption
   }
 }
 
-function closedAlready(run: RecordedRun): Converged {
-  if (run.outcome === 'delivered') return { kind: 'nothing', run };
+function abandoned(run: RecordedRun): Refusal {
   return {
-    kind: 'refused',
-    run,
-    plan: null,
-    refusals: [
-      {
-        code: 'run_abandoned',
-        message: `run ${run.id} was closed without delivering (cleanup)`,
-        wayOut: 'its branches are kept: merge them by hand, or apply the manifest again',
-      },
-    ],
+    code: 'run_abandoned',
+    message: `run ${run.id} was closed without delivering (cleanup)`,
+    wayOut: 'its branches are kept: merge them by hand, or apply the manifest again',
   };
 }
 
-/** The gates, where they still count: not for a delivery that is under way. */
-async function judged(looked: Looked): Promise<GatesSeen> {
-  const { recorded } = looked;
-  const checked =
-    recorded.state === 'closing' &&
-    recorded.steps.some((step) => step.id === 'close.check' && step.state === 'done');
-  if (!checked) return lookAtGates(looked);
-  return { gates: [], heads: Object.fromEntries(recorded.deliveries.map(({ repo, head }) => [repo, head])) };
+function closedAlready(run: RecordedRun): Converged {
+  if (run.outcome === 'delivered') return { kind: 'nothing', run };
+  return { kind: 'refused', run, plan: null, refusals: [abandoned(run)] };
 }
 
 function compile(looked: Looked, heads: Readonly<Record<string, string>>, gates: readonly Gate[]): Plan {

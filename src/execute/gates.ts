@@ -1,5 +1,5 @@
 /** What the gates of close are judged by, looked at in one place. Changes nothing. */
-import { deliveryKind } from '../plan/close.js';
+import { deliveryKind } from '../plan/delivery.js';
 import { criteriaStates, seenHeads } from '../plan/evidence.js';
 import { type Gate, type GateMerge, type GateRepo, gatesOf } from '../plan/gates.js';
 import type { RecordedRepo, RecordedRun } from '../plan/recorded.js';
@@ -14,7 +14,17 @@ export interface GatesSeen {
   readonly heads: Readonly<Record<string, string>>;
 }
 
-/** Judge every gate of a run that was just looked at, `onlyHere` included. */
+/** The gates where they still count, which is not so for a delivery that is under way. Looks with `onlyHere: 'all'`. */
+export async function judgeGates(looked: Looked): Promise<GatesSeen> {
+  const { recorded } = looked;
+  const checked =
+    recorded.state === 'closing' &&
+    recorded.steps.some((step) => step.id === 'close.check' && step.state === 'done');
+  if (!checked) return lookAtGates(looked);
+  return { gates: [], heads: Object.fromEntries(recorded.deliveries.map(({ repo, head }) => [repo, head])) };
+}
+
+/** Judge every gate of a run that was just looked at. */
 export async function lookAtGates(looked: Looked): Promise<GatesSeen> {
   const { recorded: run, observed, outcome } = looked;
   const repos = run.repos.filter((repo) => !repo.removed);

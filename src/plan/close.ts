@@ -1,19 +1,11 @@
 /** The plan of close: the last look, delivery, the ticket, the worktrees. Pure. */
 import type { Intent } from '../manifest/intent.js';
+import { deliveryKind, noneReason } from './delivery.js';
 import { type DraftStep, finish, stepId } from './identity.js';
 import type { OperateInput } from './operate.js';
 import type { Plan } from './plan.js';
-import type { RecordedDelivery, RecordedRepo, RecordedRun, RecordedStep } from './recorded.js';
+import type { RecordedRepo, RecordedRun, RecordedStep } from './recorded.js';
 import type { Step } from './steps.js';
-
-/** What close does with the branches of a run that asks for `intent.intake.mergeIntent`. */
-export function deliveryKind(intent: Intent): 'merge' | 'pull_request' | 'none' {
-  const { mergeIntent } = intent.intake;
-  if (mergeIntent !== 'default') return mergeIntent;
-  // A clone in the state folder has no base that anybody looks at, and HEAD is no branch to merge into.
-  const nowhere = intent.repos.some((repo) => repo.source.kind === 'url' || repo.baseBranch === 'HEAD');
-  return nowhere ? 'none' : 'merge';
-}
 
 /**
  * The steps that close a run whose gates hold at `heads` (repo name → commit). One that was cut short (state
@@ -66,7 +58,7 @@ export function compileClose(input: OperateInput, heads: Readonly<Record<string,
     return {
       step,
       action: done ? 'none' : removes ? 'delete' : 'run',
-      reason: done ? '' : reasonOf(step, kind),
+      reason: done ? '' : reasonOf(step, recorded.intent),
     };
   });
   return {
@@ -149,33 +141,7 @@ export function abandonedSteps(run: RecordedRun): readonly RecordedStep[] {
   );
 }
 
-/** What became of a repo's branch, as a sentence; null: nothing did. */
-export function deliverySentence(run: RecordedRun, delivery: RecordedDelivery): string | null {
-  const repo = run.repos.find(({ name }) => name === delivery.repo);
-  if (repo === undefined) return null;
-  const { source, branch, baseBranch } = repo;
-  switch (delivery.kind) {
-    case 'merge': {
-      const at = delivery.after?.slice(0, 12);
-      return `${repo.name}: ${branch} is delivered, ${baseBranch} of ${source} is at ${at}; nothing was pushed`;
-    }
-    case 'pull_request':
-      return `${repo.name}: ${branch} waits in ${delivery.url ?? 'its pull request'}`;
-    case 'none':
-      return `${repo.name}: nothing is delivered (${noneReason(run.intent)}); ${branch} stays in ${source}`;
-  }
-}
-
-/** Why delivery leaves the branches where they are. */
-export function noneReason(intent: Intent): string {
-  if (intent.intake.mergeIntent !== 'default') return `merge_intent ${intent.intake.mergeIntent}`;
-  const url = intent.repos.find((repo) => repo.source.kind === 'url');
-  if (url !== undefined) return `repo ${url.name} has a url and no local clone to merge in`;
-  const head = intent.repos.find((repo) => repo.baseBranch === 'HEAD');
-  return head === undefined ? 'merge_intent default' : `the base of repo ${head.name} is HEAD, no branch`;
-}
-
-function reasonOf(step: Step, kind: 'merge' | 'pull_request' | 'none'): string {
+function reasonOf(step: Step, intent: Intent): string {
   switch (step.kind) {
     case 'agent.stop':
       return 'its session is closed';
@@ -184,7 +150,15 @@ function reasonOf(step: Step, kind: 'merge' | 'pull_request' | 'none'): string {
     case 'deliver.merge':
       return 'in every repo or in none; nothing is pushed';
     case 'worktree.remove':
-      return kind === 'merge' ? '' : `branch ${step.branch} stays`;
+      switch (deliveryKind(intent)) {
+        case 'merge':
+          return '';
+        case 'pull_request':
+          return `branch ${step.branch} stays`;
+        case 'none':
+          return `branch ${step.branch} stays, nothing is delivered: ${noneReason(intent)}`;
+      }
+      break;
     case 'branch.delete':
       return 'once its base holds it';
     default:

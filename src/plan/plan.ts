@@ -5,6 +5,7 @@
  */
 import type { Intent } from '../manifest/intent.js';
 import { decideAgents } from './agents.js';
+import { deliveryKind, noneReason } from './delivery.js';
 import { desiredSteps } from './desired.js';
 import { diffIntents, type ManifestChange } from './diff.js';
 import { finish } from './identity.js';
@@ -104,6 +105,18 @@ export function compile(input: PlanInput): Plan {
   }
 
   const warnings: Warning[] = [...(outcome?.warnings ?? observed.warnings)];
+  // Said once, before there is a run that nobody can deliver.
+  if (
+    recorded === null &&
+    run.intent.intake.mergeIntent === 'default' &&
+    deliveryKind(run.intent) === 'none'
+  ) {
+    warnings.push({
+      code: 'not_delivered',
+      message: `close will leave the branches where they are: ${noneReason(run.intent)}`,
+      file: null,
+    });
+  }
   const base = {
     request: request.kind,
     manifest: run.manifestPath,

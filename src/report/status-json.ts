@@ -39,7 +39,7 @@ export function statusDocument(view: StatusView) {
     })),
     criteria: view.criteria.map(criterionFields),
     repos: view.repos.map(repoFields),
-    gates: [],
+    gates: view.gates.map(({ name, ok, reason }) => ({ name, ok, reason })),
     warnings: view.warnings.map(({ code, message, file }) => ({ code, message, file })),
     next: view.next && { argv: view.next.argv, text: view.next.text, why: view.next.why },
   };
@@ -139,7 +139,7 @@ function criterionFields(criterion: CriterionState) {
   };
 }
 
-function repoFields({ repo, worktree }: RepoView) {
+function repoFields({ repo, worktree, delivery }: RepoView) {
   const dirty = worktree?.dirtyFiles ?? null;
   return {
     name: repo.name,
@@ -156,7 +156,8 @@ function repoFields({ repo, worktree }: RepoView) {
     files_changed: worktree?.filesChanged ?? null,
     insertions: worktree?.insertions ?? null,
     deletions: worktree?.deletions ?? null,
-    delivered: false,
+    delivered: delivery?.state === 'done',
+    pull_request: delivery?.url ?? null,
   };
 }
 

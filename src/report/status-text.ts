@@ -1,7 +1,13 @@
 /** A run's status as a person reads it: one compact page. Whatever an agent wrote is made safe. */
 import type { CriterionState } from '../plan/evidence.js';
 import type { AgentState, RunState, StepState } from '../plan/lifecycle.js';
-import type { RecordedGuidance, RecordedRun, RecordedStep } from '../plan/recorded.js';
+import type {
+  RecordedDelivery,
+  RecordedGuidance,
+  RecordedRepo,
+  RecordedRun,
+  RecordedStep,
+} from '../plan/recorded.js';
 import type { Paint } from './paint.js';
 import { type AgentView, type RepoView, resumeStep, type StatusView } from './status-view.js';
 import { durationText, indented, oneLine } from './stream.js';
@@ -44,6 +50,13 @@ export function statusText(view: StatusView, paint: Paint, options: { readonly v
   section(
     'Repos',
     view.repos.flatMap((repo) => repoLines(repo, repos, run, paint)),
+  );
+
+  // Of those that hold nothing need be said, and of evidence the criteria say it.
+  const shut = view.gates.filter(({ ok, name }) => !ok && !name.endsWith('_evidence'));
+  section(
+    'Gates of close that do not hold',
+    shut.map(({ name, reason }) => `  ${paint.red('✖')} ${name}  ${oneLine(reason)}`),
   );
 
   if (view.warnings.length > 0) lines.push('');
@@ -168,7 +181,12 @@ function criterionLines(criterion: CriterionState, several: boolean, now: number
   return lines;
 }
 
-function repoLines({ repo, worktree }: RepoView, width: number, run: RecordedRun, paint: Paint): string[] {
+function repoLines(
+  { repo, worktree, delivery }: RepoView,
+  width: number,
+  run: RecordedRun,
+  paint: Paint,
+): string[] {
   const facts = [`${oneLine(repo.branch)} from ${oneLine(repo.baseBranch)}`];
   const more: string[] = [];
   if (worktree !== null && worktree.state === 'ready') {
@@ -202,10 +220,23 @@ function repoLines({ repo, worktree }: RepoView, width: number, run: RecordedRun
   } else {
     facts.push('no worktree yet');
   }
+  if (delivery !== null) facts.push(...deliveryFacts(delivery, repo, run, paint));
   return [
     `  ${oneLine(repo.name).padEnd(width)}  ${facts.join(', ')}`,
     ...more.map((line) => paint.dim(' '.repeat(width + 4) + line)),
   ];
+}
+
+/** What close did with a repo so far. */
+function deliveryFacts(
+  delivery: RecordedDelivery,
+  repo: RecordedRepo,
+  run: RecordedRun,
+  paint: Paint,
+): string[] {
+  if (delivery.url !== null) return [paint.green(oneLine(delivery.url))];
+  if (delivery.state === 'done') return [paint.green(`delivered to ${oneLine(repo.baseBranch)}`)];
+  return delivery.kind === 'none' && run.state === 'closed' ? ['branch kept, not delivered'] : [];
 }
 
 /** How long ago, in the two largest units: `4s`, `3m05s`, `2h10m`, `3d4h`. */

@@ -1,8 +1,15 @@
 /** What `status` and `runs` show: one result, of which the page and the document are two views. Pure. */
 import { type CriterionState, criteriaStates } from '../plan/evidence.js';
+import type { Gate } from '../plan/gates.js';
 import type { Observed, ObservedWorktree, Warning } from '../plan/observed.js';
 import type { Outcome } from '../plan/outcome.js';
-import type { RecordedAgent, RecordedGuidance, RecordedRepo, RecordedRun } from '../plan/recorded.js';
+import type {
+  RecordedAgent,
+  RecordedDelivery,
+  RecordedGuidance,
+  RecordedRepo,
+  RecordedRun,
+} from '../plan/recorded.js';
 import type { NextCommand } from './events.js';
 
 export interface StatusView {
@@ -20,6 +27,8 @@ export interface StatusView {
   readonly guidance: readonly RecordedGuidance[];
   readonly criteria: readonly CriterionState[];
   readonly repos: readonly RepoView[];
+  /** What close asks for, of a run that it may be asked of; else none. */
+  readonly gates: readonly Gate[];
   readonly warnings: readonly Warning[];
   readonly next: NextCommand | null;
 }
@@ -37,6 +46,8 @@ export interface RepoView {
   readonly repo: RecordedRepo;
   /** null: it was not looked at. */
   readonly worktree: ObservedWorktree | null;
+  /** How far close is with it; null: it has not begun. */
+  readonly delivery: RecordedDelivery | null;
 }
 
 /** A run in the list of runs. */
@@ -55,6 +66,7 @@ export interface ViewInput {
   /** null: nobody looked, as at a closed run. */
   readonly observed: Observed | null;
   readonly outcome: Outcome | null;
+  readonly gates: readonly Gate[];
   readonly observedAt: number;
   readonly unrecorded: string | null;
   readonly manifest: string;
@@ -88,7 +100,12 @@ export function statusView(input: ViewInput): StatusView {
     // Those that the manifest dropped are history; those of a closed run are what it was about.
     repos: run.repos
       .filter((repo) => wanted.has(repo.name))
-      .map((repo) => ({ repo, worktree: observed?.repos[repo.name]?.worktree ?? null })),
+      .map((repo) => ({
+        repo,
+        worktree: observed?.repos[repo.name]?.worktree ?? null,
+        delivery: run.deliveries.find((delivery) => delivery.repo === repo.name) ?? null,
+      })),
+    gates: input.gates,
     warnings: input.warnings,
     next: input.next,
   };

@@ -59,6 +59,8 @@ export interface StatusRepo {
   readonly behind: number | null;
   readonly clean: boolean | null;
   readonly dirty_files: readonly string[];
+  readonly delivered: boolean;
+  readonly pull_request: string | null;
 }
 
 export interface StatusCriterion {
@@ -90,7 +92,7 @@ export interface Status {
   readonly guidance: readonly StatusGuidance[];
   readonly criteria: readonly StatusCriterion[];
   readonly repos: readonly StatusRepo[];
-  readonly gates: readonly unknown[];
+  readonly gates: readonly { readonly name: string; readonly ok: boolean; readonly reason: string | null }[];
   readonly warnings: readonly Warning[];
   readonly next: { readonly argv: readonly string[]; readonly text: string; readonly why: string } | null;
 }

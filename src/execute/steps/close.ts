@@ -1,6 +1,6 @@
 /** The last steps of a run: the last look, the ticket, the branches. */
 
-import { deliveryKind } from '../../plan/close.js';
+import { deliveryKind } from '../../plan/delivery.js';
 import type { RecordedDelivery, RecordedRun } from '../../plan/recorded.js';
 import { ticketDriver } from '../../tickets/index.js';
 import { isDelivered } from '../../tools/git-merge.js';
