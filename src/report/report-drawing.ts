@@ -24,8 +24,8 @@ const CHARACTER = 6.4;
 const LABEL_SPACE = 10;
 /** The room that the label of a tick wants, in px. */
 const TICK_SPACE = 62;
-/** A stretch of this many ms is drawn true to scale; one that is much longer is drawn shorter than it was. */
-const TRUE_MS = 500;
+/** An hour is not drawn as long as 3,600 seconds are: a second of work is to be seen beside a night of waiting. */
+const SHORTENING = 0.35;
 
 /** The drawing. Texts of the timeline are safe but not escaped. */
 export function timelineSvg(timeline: Timeline): string {
@@ -68,10 +68,7 @@ function scaleOf({ from, to, lanes }: Timeline): Scale {
   const times = [...new Set([from, to, ...spans.flatMap((span) => [span.from, span.to])])].sort(
     (a, b) => a - b,
   );
-  // An hour of waiting beside a second of work: what takes ten times as long is not drawn ten times as long.
-  const lengths = times.map((time, index) =>
-    index === 0 ? 0 : Math.log1p((time - (times[index - 1] ?? time)) / TRUE_MS),
-  );
+  const lengths = times.map((time, index) => (time - (times[index - 1] ?? time)) ** SHORTENING);
   const whole = lengths.reduce((sum, length) => sum + length, 0);
   let sum = 0;
   const places = new Map(
@@ -86,16 +83,19 @@ function scaleOf({ from, to, lanes }: Timeline): Scale {
 function ticksSvg(scale: Scale, bottom: number): string {
   const [first = 0] = scale.times;
   const chosen: number[] = [0, 100];
+  const labels = new Set<string>();
   const lines: string[] = [];
   for (const { className, px } of WIDTHS) {
     const room = (100 * TICK_SPACE) / px;
     for (const time of scale.times) {
       const place = scale.at(time);
-      if (chosen.some((other) => Math.abs(other - place) < room)) continue;
+      const label = `+${spanText(time - first)}`;
+      if (labels.has(label) || chosen.some((other) => Math.abs(other - place) < room)) continue;
       chosen.push(place);
+      labels.add(label);
       const x = percent(place);
       lines.push(
-        `<g class="${className}"><line class="tick" x1="${x}" x2="${x}" y1="0" y2="${bottom}"/><text class="at" x="${x}" y="${bottom + 10}" text-anchor="middle">+${esc(spanText(time - first))}</text></g>`,
+        `<g class="${className}"><line class="tick" x1="${x}" x2="${x}" y1="0" y2="${bottom}"/><text class="at" x="${x}" y="${bottom + 10}" text-anchor="middle">${esc(label)}</text></g>`,
       );
     }
   }

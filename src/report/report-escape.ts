@@ -23,12 +23,19 @@ const JOINER = '\u2060';
 
 /** A text as one line of Markdown, also in a cell of a table; its line breaks are `<br>`. */
 export function markdownText(text: string): string {
-  return safeText(text)
-    .trim()
-    .replace(/([@#])(?=[\p{L}\p{N}_-])/gu, `$1${JOINER}`)
-    .replace(/:(?=\/\/)/g, `:${JOINER}`)
-    .replace(/\b(www)(?=\.)/gi, `$1${JOINER}`)
-    .replace(/\b(GH)(?=-\d)/gi, `$1${JOINER}`)
+  return escaped(
+    safeText(text)
+      .trim()
+      .replace(/([@#])(?=[\p{L}\p{N}_-])/gu, `$1${JOINER}`)
+      .replace(/:(?=\/\/)/g, `:${JOINER}`)
+      .replace(/\b(www)(?=\.)/gi, `$1${JOINER}`)
+      .replace(/\b(GH)(?=-\d)/gi, `$1${JOINER}`),
+  );
+}
+
+/** Without what would be read as Markdown or HTML. */
+function escaped(text: string): string {
+  return text
     .replace(/[&<>|`*_~[\]\\$#@]|^[-+=]|(?<=^\d{1,9})[.)]/gm, entity)
     .replace(/^[ \t]+/gm, (space) => '&nbsp;'.repeat(space.replaceAll('\t', '    ').length))
     .replace(/\n/g, '<br>');
@@ -66,5 +73,5 @@ export function markdownLink(href: string): string {
   const target = href.replace(/[\\<>|`()[\]*_~"'{}\s]/g, (character) => {
     return `%${character.charCodeAt(0).toString(16).toUpperCase().padStart(2, '0')}`;
   });
-  return `[${markdownText(href)}](<${target}>)`;
+  return `[${escaped(href)}](<${target}>)`;
 }

@@ -76,6 +76,7 @@ function header(report: Report): string {
   return `<header>
 <h1>${heading}</h1>
 <p><span class="badge ${headline.tone}">${esc(headline.text)}</span></p>
+${run.detail === null ? '' : `<p class="text">${esc(run.detail)}</p>`}
 <ul class="tiles">${tiles.join('')}</ul>
 <dl class="facts">${facts.join('')}</dl>
 </header>`;
@@ -106,7 +107,7 @@ function tilesOf(report: Report): [string, string][] {
         ]),
     [String(run.guidance.length), run.guidance.length === 1 ? 'question asked' : 'questions asked'],
     [String(starts), starts === 1 ? 'agent start' : 'agent starts'],
-    [spanText(line.to - line.from), 'from the first event to the last'],
+    [spanText(line.to - line.from), run.state === 'closed' ? 'in all' : 'so far'],
   ];
 }
 
@@ -115,7 +116,7 @@ function section(id: string, name: string, content: readonly string[]): string {
 }
 
 /** A table that becomes a list of cards where the page is narrow: the roles keep it a table for screen readers. */
-function table(caption: string, head: readonly string[], rows: readonly (readonly Cell[])[]): string {
+function table(caption: string, head: readonly string[], rows: readonly (readonly Cell[] | Row)[]): string {
   const cells = (row: readonly Cell[]): string =>
     row
       .map((cell, index) => {
@@ -124,13 +125,24 @@ function table(caption: string, head: readonly string[], rows: readonly (readonl
         return `<td role="cell"${name}${cell.tight ? ' class="tight"' : ''}>${cell.html}</td>`;
       })
       .join('');
+  const line = (row: readonly Cell[] | Row): string => {
+    if (!('cells' in row)) return `<tr role="row">${cells(row)}</tr>`;
+    if (row.more === '') return `<tr role="row">${cells(row.cells)}</tr>`;
+    return `<tr role="row" class="goes-on">${cells(row.cells)}</tr>\n<tr role="row"><td role="cell" colspan="${head.length}" aria-colspan="${head.length}">${row.more}</td></tr>`;
+  };
   return `<table role="table">
 <caption>${caption}</caption>
 <thead role="rowgroup"><tr role="row">${head.map((name) => `<th role="columnheader" scope="col">${esc(name)}</th>`).join('')}</tr></thead>
 <tbody role="rowgroup">
-${rows.map((row) => `<tr role="row">${cells(row)}</tr>`).join('\n')}
+${rows.map(line).join('\n')}
 </tbody>
 </table>`;
+}
+
+interface Row {
+  readonly cells: readonly Cell[];
+  /** What takes the whole width below the cells. */
+  readonly more: string;
 }
 
 interface Cell {
@@ -187,7 +199,7 @@ function timeline({ timeline: line }: Report): string {
       label: false,
     },
     { html: `+${esc(spanText(at - line.from))}`, tight: true, label: false },
-    { html: `<span class="text ${tone}">${esc(text)}</span>`, label: false },
+    { html: `<span class="dot ${tone}"></span><span class="text">${esc(text)}</span>`, label: false },
   ]);
   return section('timeline', 'Timeline', [
     timelineSvg(line),
@@ -205,7 +217,7 @@ function evidence({ criteria, repos }: Report): string {
   ]);
 }
 
-function criterionRow(criterion: ReportCriterion, several: boolean): Cell[] {
+function criterionRow(criterion: ReportCriterion, several: boolean): Row {
   const { id, kind, repo, checks, checksLeftOut } = criterion;
   const [newest, ...earlier] = checks;
   const where =
@@ -220,8 +232,8 @@ function criterionRow(criterion: ReportCriterion, several: boolean): Cell[] {
     earlier.length === 0
       ? ''
       : `<details><summary>${count(earlier.length + checksLeftOut, 'earlier check')}</summary><ul class="plain">${earlier.map((check) => `<li>${checkHtml(id, check)}</li>`).join('')}${checksLeftOut > 0 ? `<li>and ${count(checksLeftOut, 'older check')}, not shown</li>` : ''}</ul></details>`;
-  return [
-    { html: `<span class="soft">${id}</span> ${text}${where}${output}${older}`, label: false },
+  const cells: Cell[] = [
+    { html: `<span class="soft">${id}</span> ${text}${where}`, label: false },
     {
       html: `${state(CRITERION_SIGNS[criterion.state], CRITERION_TONES[criterion.state], criterion.state)}${why === null ? '' : `<span class="why">${esc(why)}</span>`}`,
     },
@@ -230,6 +242,7 @@ function criterionRow(criterion: ReportCriterion, several: boolean): Cell[] {
       html: criterion.checkedAt === null ? '' : esc(timeText(criterion.checkedAt)),
     },
   ];
+  return { cells, more: output + older };
 }
 
 function checkHtml(id: string, check: Check): string {

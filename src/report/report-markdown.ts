@@ -69,6 +69,7 @@ class Page {
       '',
       `**${this.#say(headline.text)}**`,
     );
+    if (run.detail !== null) this.#add('', `Why: ${this.#say(run.detail)}`);
     this.#add('', ...factsOf(this.report).map(([name, value]) => `- ${name}: ${code(value)}`));
     this.#warnings();
     this.#intake();

@@ -57,7 +57,7 @@ export interface ReportInput {
 export interface Report {
   readonly generatedAt: number;
   readonly version: string;
-  /** How the run stands, in a sentence. */
+  /** How the run stands, in a few words; `run.detail` says more. */
   readonly headline: { readonly tone: Tone; readonly text: string };
   /** Its texts are safe. */
   readonly run: RecordedRun;
@@ -225,7 +225,6 @@ function headlineOf(run: RecordedRun, criteria: readonly CriterionState[]): Repo
   const passed = criteria.filter(({ state }) => state === 'passed').length;
   const proven = `${passed} of ${criteria.length} criteria passed`;
   const why = run.reason === null ? '' : ` (${run.reason.replaceAll('_', ' ')})`;
-  const detail = run.detail === null ? '' : `: ${run.detail}`;
   switch (run.state) {
     case 'closed':
       return run.outcome === 'delivered'
@@ -249,7 +248,7 @@ function headlineOf(run: RecordedRun, criteria: readonly CriterionState[]): Repo
     case 'stopped':
     case 'closing': {
       const state = `${run.state.charAt(0).toUpperCase()}${run.state.slice(1)}`;
-      return { tone: runTone(run.state), text: `${state}${why}${detail}` };
+      return { tone: runTone(run.state), text: `${state}${why}` };
     }
     default:
       return unreachable(run.state);

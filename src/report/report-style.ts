@@ -43,7 +43,7 @@ pre {
   overflow: auto; white-space: pre-wrap; overflow-wrap: anywhere; tab-size: 4;
 }
 .badge {
-  display: inline-block; padding: .1rem .6rem; border-radius: 1rem; font-size: .875rem; font-weight: 600;
+  display: inline-block; padding: .15rem .65rem; border-radius: .8rem; font-size: .875rem; font-weight: 600;
   overflow-wrap: anywhere;
 }
 .good { color: var(--good); } .bad { color: var(--bad); } .wait { color: var(--wait); }
@@ -52,8 +52,8 @@ pre {
 .badge.wait { background: var(--wait-fill); } .badge.busy { background: var(--busy-fill); }
 .badge.quiet { background: var(--quiet-fill); }
 .state { font-weight: 600; white-space: nowrap; }
-dl { margin: 0; display: grid; grid-template-columns: max-content 1fr; gap: .3rem 1rem; }
-dt { color: var(--soft); }
+dl { margin: 0; display: grid; grid-template-columns: fit-content(14rem) minmax(0, 1fr); gap: .3rem 1rem; }
+dt { color: var(--soft); overflow-wrap: anywhere; }
 dd { margin: 0; min-width: 0; }
 dl.facts { font-size: .875rem; margin-top: .75rem; }
 ul.tiles { list-style: none; margin: 1rem 0 0; padding: 0; display: flex; flex-wrap: wrap; gap: .75rem; }
@@ -67,7 +67,10 @@ caption { text-align: left; color: var(--soft); font-size: .875rem; padding-bott
 th { text-align: left; font-weight: 500; color: var(--soft); font-size: .8125rem; }
 th, td { padding: .45rem .75rem .45rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
 tbody tr:last-child > * { border-bottom: 0; padding-bottom: 0; }
+tr.goes-on > td { border-bottom: 0; padding-bottom: 0; }
+td > details:first-child { margin-top: 0; }
 td.tight { white-space: nowrap; }
+.dot { display: inline-block; width: .55rem; height: .55rem; border-radius: 50%; margin-right: .5rem; background: currentcolor; }
 td .why { display: block; color: var(--soft); font-size: .875rem; }
 details { margin-top: .5rem; }
 summary { cursor: pointer; color: var(--link); font-size: .875rem; }
@@ -99,14 +102,17 @@ svg.timeline { display: block; width: 100%; font: 500 11px/1 system-ui, -apple-s
 @media (max-width: 39.99rem) {
   header { padding-top: 1.1rem; }
   section { padding: .85rem .9rem; }
-  dl { grid-template-columns: 1fr; gap: 0; }
-  dt { margin-top: .4rem; font-size: .8125rem; }
+  dl:not(.facts) { grid-template-columns: 1fr; gap: 0; }
+  dl:not(.facts) dt { margin-top: .4rem; font-size: .8125rem; }
   .tiles li { flex-basis: 7rem; }
   thead { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
   table, tbody, tr, td, caption { display: block; }
   tbody tr { padding: .5rem 0; border-bottom: 1px solid var(--line); }
   tbody tr:last-child { border-bottom: 0; padding-bottom: 0; }
   td { border: 0; padding: .1rem 0; }
+  tbody tr.goes-on { border-bottom: 0; padding-bottom: 0; }
+  tbody tr.goes-on + tr { padding-top: 0; }
+  td.tight { display: inline-block; margin-right: .6rem; font-size: .8125rem; color: var(--soft); }
   td:empty { display: none; }
   td[data-label]::before { content: attr(data-label) ": "; color: var(--soft); font-size: .8125rem; }
 }

@@ -74,7 +74,7 @@ export function timelineOf(run: RecordedRun, events: readonly JournalEvent[], no
     return { at: inside(at), kind, tone, text };
   };
   const moments = [
-    ...runSpans.map((span) => told('run', span.from, span.tone, `Run: ${span.title}`)),
+    ...runSpans.map((span) => told('run', span.from, span.tone, `Run: ${span.words}`)),
     ...(run.state === 'closed'
       ? [told('run', to, run.outcome === 'delivered' ? 'good' : 'quiet', `Run: ${closedWords(run)}`)]
       : []),
@@ -119,20 +119,26 @@ function closedWords(run: RecordedRun): string {
   return run.outcome === null ? 'closed' : `closed (${run.outcome})`;
 }
 
-function runStates(events: readonly JournalEvent[], end: number): Span[] {
+function runStates(events: readonly JournalEvent[], end: number): RunSpan[] {
   const changes = events.filter(({ type }) => type === 'run');
-  const spans: Span[] = [];
+  const spans: RunSpan[] = [];
   for (const [index, { at, data }] of changes.entries()) {
     const state = text(data.state) as RunState;
-    const reason = data.reason === null || data.reason === undefined ? '' : ` (${text(data.reason)})`;
-    const to = changes[index + 1]?.at ?? end;
-    const label = state.replaceAll('_', ' ');
-    const before = spans.at(-1);
     if (state === 'closed') continue;
-    if (before?.title === `${label}${reason}`) spans[spans.length - 1] = { ...before, to };
-    else spans.push({ from: at, to, tone: runTone(state), label, title: `${label}${reason}` });
+    const to = changes[index + 1]?.at ?? end;
+    const reason = typeof data.reason === 'string' ? ` (${data.reason.replaceAll('_', ' ')})` : '';
+    const words = `${state.replaceAll('_', ' ')}${reason}`;
+    const before = spans.at(-1);
+    const from = before?.words === words ? (spans.pop()?.from ?? at) : at;
+    const label = state === 'awaiting_guidance' ? 'waiting' : state;
+    const title = `${words} for ${durationText(Math.max(0, to - from))}`;
+    spans.push({ from, to, tone: runTone(state), label, title, words });
   }
   return spans;
+}
+
+interface RunSpan extends Span {
+  readonly words: string;
 }
 
 /** How a run stands in a state. */

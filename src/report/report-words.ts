@@ -128,7 +128,7 @@ export function factsOf(report: Report): readonly (readonly [name: string, value
     ended === null
       ? ['Age', spanText(Math.max(0, report.generatedAt - run.createdAt))]
       : ['Closed', `${timeText(ended)} UTC, after ${spanText(ended - run.createdAt)}`],
-    ['Delivery', run.intent.intake.mergeIntent.replaceAll('_', ' ')],
+    ['Merge intent', run.intent.intake.mergeIntent.replaceAll('_', ' ')],
     ...(run.intent.ticket.topics.length === 0
       ? []
       : [['Topics', run.intent.ticket.topics.join(', ')] as const]),
