@@ -55,7 +55,7 @@ async function withRuns<T>(
   use: (find: (query: RunQuery) => Promise<RunLine[]>) => Promise<T>,
 ): Promise<T> {
   const { path } = await stateFolderOf(ctx, null);
-  const store = await Store.open(path, storeOptions(ctx));
+  const store = await Store.openForLook(path, storeOptions(ctx));
   if (store === null) return use(async () => []);
   try {
     return await use(async (query) =>
