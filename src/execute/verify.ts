@@ -120,7 +120,7 @@ function whyNot(run: RecordedRun, looked: Looked, checks: readonly DeclaredCrite
   return {
     code: 'worktree_missing',
     message: `${what} is not there: the criteria have nowhere to run`,
-    wayOut: 'metawsm apply makes what is missing',
+    wayOut: `metawsm resume ${run.ticketId} makes it again`,
   };
 }
 
