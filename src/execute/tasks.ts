@@ -5,7 +5,7 @@ import type { PlannedStep } from '../plan/steps.js';
 import { Hopeless } from '../report/terminal.js';
 import { safeText } from '../tools/files.js';
 import { perform } from './perform.js';
-import { StepRefused, type World } from './world.js';
+import { StepRefused, StepStuck, type World } from './world.js';
 
 export interface Failure {
   readonly planned: PlannedStep;
@@ -137,7 +137,8 @@ function stepTask(
         });
         if (how === 'found') task.title = `${safeText(planned.id)} (was there already)`;
       } catch (error) {
-        const last = tries > retries || error instanceof StepRefused || world.signal.aborted;
+        const hopeless = error instanceof StepRefused || error instanceof StepStuck;
+        const last = tries > retries || hopeless || world.signal.aborted;
         const shown =
           error instanceof Error && error.message !== '' ? error : new Error(String(error) || 'failed');
         if (!last) throw shown;

@@ -57,6 +57,9 @@ export class StepFailed extends Error {
   }
 }
 
+/** It failed half way, and only a person can put that right: it is not tried again at once. */
+export class StepStuck extends StepFailed {}
+
 /** A step found on second sight that it must not do its work: refused (exit 4), nothing changed by it. */
 export class StepRefused extends Error {
   override readonly name = 'StepRefused';

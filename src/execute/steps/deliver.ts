@@ -10,7 +10,7 @@ import { commitOf } from '../../tools/git-read.js';
 import { childOf, gitStillRuns } from '../child.js';
 import { pullRequestBody } from '../pull-request.js';
 import { withRepoLock } from '../repo-lock.js';
-import { type StepContext, StepFailed, type StepHandler, StepRefused } from '../world.js';
+import { type StepContext, StepFailed, type StepHandler, StepRefused, StepStuck } from '../world.js';
 
 export const deliverMerge: StepHandler<'deliver.merge'> = {
   async look(_step, ctx) {
@@ -159,7 +159,7 @@ async function takeBack(
     await store.saveDelivery(ctx.runId, { ...row, state: 'rolled_back', at: now() });
   }
   if (stuck.length > 0) {
-    throw new StepFailed(
+    throw new StepStuck(
       `${why.problem}; and what was delivered before could not be taken back: ${stuck.join('; ')}`,
       'put these repositories right by hand, then close again',
     );
