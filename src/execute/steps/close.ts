@@ -73,7 +73,7 @@ function changelogEntry(run: RecordedRun): string {
 }
 
 /** One repo's delivery in a sentence. */
-export function deliveryLine(delivery: RecordedDelivery): string {
+function deliveryLine(delivery: RecordedDelivery): string {
   const { repo, kind, head } = delivery;
   const commit = head.slice(0, 12);
   if (kind === 'pull_request') return `${repo}: ${commit} in ${delivery.url ?? 'a pull request'}`;
