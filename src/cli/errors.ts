@@ -80,6 +80,7 @@ const EXPECTED: Readonly<Record<string, { readonly exitCode: number; readonly co
   StateProblem: { exitCode: EXIT.failed, code: 'state_problem' },
   LockHeld: { exitCode: EXIT.busy, code: 'locked' },
   ToolFailure: { exitCode: EXIT.failed, code: 'tool_failed' },
+  AttemptRefused: { exitCode: EXIT.failed, code: 'attempt_refused' },
   PathRefused: { exitCode: EXIT.failed, code: 'path_refused' },
 };
 

@@ -6,6 +6,7 @@ import type { ExitRecord, StartRecord } from '../plan/observed.js';
 import type { ProcessIdentity } from '../tools/process.js';
 import { removeLeftovers } from '../tools/temporary.js';
 import {
+  AttemptRefused,
   CLAIM_FILE,
   claimAttempt,
   EXIT_FILE,
@@ -46,7 +47,7 @@ export function prepareAttempt(launch: Launch, kind: SessionKind): void {
   mkdirSync(attemptDir, { recursive: true, mode: 0o700 });
   const { claim } = readAttempt(attemptDir);
   if (claim !== 'none') {
-    throw new Error(
+    throw new AttemptRefused(
       `attempt ${launch.attempt} of agent ${launch.agent} cannot be started: ${
         claim === 'void' ? 'it was given up' : 'it was started already'
       } (${attemptDir})`,

@@ -26,6 +26,12 @@ export const EXIT_FILE = 'exit.json';
 export const LOG_FILE = 'agent.log';
 export const WRAPPER_LOG_FILE = 'wrapper.log';
 
+/** An attempt that cannot be started, because its folder is not as metawsm left it. */
+export class AttemptRefused extends Error {
+  override readonly name = 'AttemptRefused';
+  readonly hint = 'look at what made that; metawsm restart takes the next attempt';
+}
+
 /** Who took an attempt: the one wrapper that runs it, or metawsm itself, so that it never runs. */
 export interface Claim {
   readonly by: 'wrapper' | 'void';
@@ -136,11 +142,11 @@ export function openLog(file: string): number {
   } catch (error) {
     // ENXIO: a FIFO that nobody reads, or a socket.
     if (!['ENXIO', 'ELOOP', 'EISDIR'].includes(codeOf(error))) throw error;
-    throw new Error(`${file} is in the way: it is no regular file`, { cause: error });
+    throw new AttemptRefused(`${file} is in the way: it is no regular file`, { cause: error });
   }
   if (fstatSync(descriptor).isFile()) return descriptor;
   closeSync(descriptor);
-  throw new Error(`${file} is in the way: it is no regular file`);
+  throw new AttemptRefused(`${file} is in the way: it is no regular file`);
 }
 
 /** Whether the file was there. */
