@@ -3,10 +3,10 @@ import { abandonedSteps, compileClose, isUnderWay } from '../plan/close.js';
 import { deliveryKind, deliverySentence } from '../plan/delivery.js';
 import type { Gate } from '../plan/gates.js';
 import type { Plan } from '../plan/plan.js';
-import type { RecordedRun } from '../plan/recorded.js';
+import type { RecordedRepo, RecordedRun } from '../plan/recorded.js';
 import type { Refusal } from '../plan/steps.js';
-import { describeRepo } from '../tools/git-read.js';
-import { fetchBase } from '../tools/git-remote.js';
+import { ToolFailure } from '../tools/failure.js';
+import { fetchBase, resolveBase } from '../tools/git-remote.js';
 import type { Converged } from './converge.js';
 import { judgeGates } from './gates.js';
 import { type Looked, lookAt, recordLook } from './look.js';
@@ -137,22 +137,36 @@ async function backToCompleted(world: World, run: RecordedRun): Promise<void> {
 /** The bases as origin has them now: what somebody pushed meanwhile counts. */
 async function fetchBases(run: RecordedRun, world: World): Promise<void> {
   if (deliveryKind(run.intent) !== 'merge') return;
-  for (const repo of run.repos.filter((r) => !r.removed)) {
-    if (!(await describeRepo(repo.source)).hasOrigin) continue;
-    // A gate that fails: until then nothing that the agent configured is to run, an ssh command for instance.
-    if ((await changedConfig(repo, repo.source)).length > 0) continue;
-    await fetchBase(repo.source, repo.baseBranch, { signal: world.signal }).catch((error: unknown) => {
-      world.signal.throwIfAborted();
-      const message = error instanceof Error ? error.message : String(error);
-      world.reporter.emit({
-        type: 'warning',
-        runId: run.id,
-        code: 'fetch_failed',
-        message: `repo ${repo.name}: ${repo.baseBranch} could not be fetched, what was last fetched counts: ${message}`,
-        file: null,
-      });
-    });
-  }
+  await Promise.all(
+    run.repos
+      .filter((repo) => !repo.removed)
+      .map(async (repo) => {
+        const problem = await fetched(repo, world.signal).catch((error: unknown) => {
+          if (!(error instanceof ToolFailure) || world.signal.aborted) throw error;
+          return error.message;
+        });
+        if (problem === null) return;
+        world.reporter.emit({
+          type: 'warning',
+          runId: run.id,
+          code: 'fetch_failed',
+          message: `repo ${repo.name}: ${repo.baseBranch} could not be fetched, what was last fetched counts: ${problem}`,
+          file: null,
+        });
+      }),
+  );
+}
+
+/** Why the base could not be fetched; null: it was, or is on no origin. */
+async function fetched(repo: RecordedRepo, signal: AbortSignal): Promise<string | null> {
+  const { source, baseBranch } = repo;
+  // A gate that fails: until then nothing that the agent configured is to run, an ssh command for instance.
+  if ((await changedConfig(repo, source)).length > 0) return null;
+  const base = await resolveBase(source, baseBranch, { offline: false, signal });
+  if ('unreachable' in base) return base.unreachable;
+  if ('problem' in base || base.from === 'local') return null;
+  await fetchBase(source, baseBranch, { signal });
+  return null;
 }
 
 /** What stands against carrying the plan out, found before its first step; not of a plan that is refused anyway. */

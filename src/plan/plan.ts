@@ -8,7 +8,7 @@ import { decideAgents } from './agents.js';
 import { deliveryKind, noneReason } from './delivery.js';
 import { desiredSteps } from './desired.js';
 import { diffIntents, type ManifestChange } from './diff.js';
-import { finish } from './identity.js';
+import { type DraftStep, finish } from './identity.js';
 import type { RunState } from './lifecycle.js';
 import type { Observed, Problem, Warning } from './observed.js';
 import type { Outcome } from './outcome.js';
@@ -105,18 +105,6 @@ export function compile(input: PlanInput): Plan {
   }
 
   const warnings: Warning[] = [...(outcome?.warnings ?? observed.warnings)];
-  // Said once, before there is a run that nobody can deliver.
-  if (
-    recorded === null &&
-    run.intent.intake.mergeIntent === 'default' &&
-    deliveryKind(run.intent) === 'none'
-  ) {
-    warnings.push({
-      code: 'not_delivered',
-      message: `close will leave the branches where they are: ${noneReason(run.intent)}`,
-      file: null,
-    });
-  }
   const base = {
     request: request.kind,
     manifest: run.manifestPath,
@@ -142,7 +130,10 @@ export function compile(input: PlanInput): Plan {
   refused.push(...agents.refused, ...desired.refused);
   warnings.push(...agents.warnings);
   drift.push(...agents.drift);
-  const steps = [...desired.steps, ...agents.steps].map((draft) => finish(draft, input));
+  const drafts = [...desired.steps, ...agents.steps];
+  const steps = (recorded === null ? drafts.map((draft) => withFate(draft, run.intent)) : drafts).map(
+    (draft) => finish(draft, input),
+  );
   const changes = [
     ...manifestChanges.map((change) => toChange(change, stepsTouchedBy(change, steps))),
     ...drift,
@@ -155,6 +146,13 @@ export function compile(input: PlanInput): Plan {
     problems: observed.problems,
     resumeAt: refused.length > 0 ? null : resumePoint(recorded, steps),
   };
+}
+
+/** Where `default` cannot mean a merge, the plan of a new run says so at each branch that it makes. */
+function withFate(draft: DraftStep, intent: Intent): DraftStep {
+  if (draft.step.kind !== 'worktree.create' || draft.reason !== '') return draft;
+  if (intent.intake.mergeIntent !== 'default' || deliveryKind(intent) !== 'none') return draft;
+  return { ...draft, reason: `close will not merge it: ${noneReason(intent)}` };
 }
 
 function toChange(change: ManifestChange, stepIds: readonly StepId[]): Change {

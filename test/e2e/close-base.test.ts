@@ -126,6 +126,14 @@ describe('a base with an origin', () => {
     expect(await rig.state()).toBe('closed');
   });
 
+  test('that does not have it: there is nothing to fetch, and nothing to say', async ({ rig }) => {
+    const { repos } = await ready(rig, { origin: true, keys: { base_branch: 'local' }, local: 'local' });
+    const { lines } = await rig.events('close run.yaml');
+    expect(lines.filter((line) => line.type === 'warning')).toEqual([]);
+    expect(await named(repos).git('show', 'local:work.txt')).toBe('done');
+    expect(await rig.at(named(repos).origin ?? '').branches()).toEqual(['main']);
+  });
+
   test('that conflicts: the gate says what to merge', async ({ rig }) => {
     const { repos, trees } = await ready(rig, { origin: true, work: { 'shared.txt': 'ours\n' } });
     const theirs = await colleague(rig, named(repos));

@@ -371,7 +371,7 @@ describe('branches that are left where they are', () => {
   test('a repo that was cloned from a url; plan says so', async ({ rig }) => {
     const api = await rig.repo('api', { origin: true });
     rig.manifest({ agents: [], repos: [{ name: 'api', url: api.origin }], done_criteria: [{ run: 'true' }] });
-    expect((await rig.run('plan run.yaml')).stdout).toContain('close will leave the branches where they are');
+    expect((await rig.run('plan run.yaml')).stdout).toContain('close will not merge it: repo api has a url');
     await rig.run('apply run.yaml');
     const [repo] = (await rig.status()).repos;
     const head = await rig.at(repo?.path ?? '').commit('Work', { 'work.txt': 'x' });

@@ -17,6 +17,8 @@ export interface ReadyOptions {
   readonly origin?: boolean;
   /** Laid over the manifest. */
   readonly keys?: ManifestKeys;
+  /** A branch to make in each clone, on no origin. */
+  readonly local?: string;
   /** Exit code of its verify; default 0. */
   readonly verified?: number;
   /** Committed in each worktree; default one new file. */
@@ -31,7 +33,9 @@ export async function ready(rig: Rig, options: ReadyOptions = {}): Promise<Ready
   const repos: Record<string, Repo> = {};
   for (const name of names) {
     const files = { 'README.md': `# ${name}\n`, 'shared.txt': 'one\ntwo\nthree\n' };
-    repos[name] = await rig.repo(name, { files, origin: options.origin ?? false });
+    const repo = await rig.repo(name, { files, origin: options.origin ?? false });
+    if (options.local !== undefined) await repo.git('branch', '-q', options.local);
+    repos[name] = repo;
   }
   rig.manifest({
     agents: [],

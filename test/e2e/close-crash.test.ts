@@ -1,0 +1,133 @@
+import { existsSync, readFileSync } from 'node:fs';
+import path from 'node:path';
+import { describe, expect } from 'vitest';
+import { named, ready } from '../support/closing.js';
+import type { EventLine } from '../support/documents.js';
+import { type Rig, test } from '../support/rig.js';
+import { filesBelow } from '../support/snapshot.js';
+
+/** What a close leaves behind, without what differs from run to run. */
+async function left(rig: Rig, names: readonly string[]) {
+  const repos = [];
+  for (const name of names) {
+    const repo = rig.at(path.join(rig.dir, 'repos', name));
+    repos.push({
+      name,
+      branches: await repo.branches(),
+      worktrees: await repo.worktrees(),
+      status: await repo.git('status', '--porcelain'),
+      main: await repo.git('log', '--first-parent', '--format=%s', 'main'),
+      tree: await repo.git('rev-parse', 'main^{tree}'),
+      files: filesBelow(repo.path).filter((file) => !file.startsWith('.git/')),
+    });
+  }
+  const { run, repos: shown } = await rig.status();
+  const file = filesBelow(rig.stateFolder).find((name) => /ttmp\/.*\/changelog\.md$/.test(name)) ?? '';
+  const changelog = readFileSync(path.join(rig.stateFolder, file), 'utf8');
+  return {
+    repos: JSON.parse(JSON.stringify(repos).replaceAll(run.workspace.slice(-8), '<token>')) as unknown,
+    state: [run.state, run.outcome],
+    delivered: shown.map((repo) => repo.delivered),
+    entries: changelog.split(`Run ${run.id} delivered`).length - 1,
+    workspace: existsSync(run.workspace),
+  };
+}
+
+/** Closes, and kills that as soon as a step is in a state; whether it came that far. */
+async function killedAt(rig: Rig, id: string, state: string): Promise<boolean> {
+  const running = rig.spawn('close run.yaml --json');
+  let reached = false;
+  running.onLine((line) => {
+    const event = JSON.parse(line) as EventLine;
+    if (reached || event.type !== 'step' || event.id !== id || event.state !== state) return;
+    reached = true;
+    running.kill('SIGKILL');
+  });
+  await running.result;
+  return reached;
+}
+
+const ONE = [
+  'close.check',
+  'deliver.merge',
+  'ticket.close',
+  'worktree.remove/api',
+  'branch.delete/api',
+  'workspace.remove',
+];
+const TWO = [...ONE.slice(0, 5), 'worktree.remove/web', 'branch.delete/web', 'workspace.remove'];
+
+describe.each([
+  ['one repo', ['api'], ONE],
+  ['two repos', ['api', 'web'], TWO],
+] as const)('close of %s, killed', (_, names, steps) => {
+  /** The base went on, so that a merge commit is needed: two of them would be seen. */
+  const begin = async (rig: Rig) => {
+    const { repos } = await ready(rig, { names });
+    for (const repo of Object.values(repos)) await repo.commit('Meanwhile', { 'meanwhile.txt': 'x\n' });
+  };
+  const END = (token: string) => ({
+    repos: names.map((name) => ({
+      name,
+      branches: ['main'],
+      worktrees: [],
+      status: '',
+      main: `Merge task/abc-1-${token} (ABC-1)\nMeanwhile\nBegin`,
+      tree: expect.any(String),
+      files: ['README.md', 'meanwhile.txt', 'shared.txt', 'work.txt'],
+    })),
+    state: ['closed', 'delivered'],
+    delivered: names.map(() => true),
+    entries: 1,
+    workspace: false,
+  });
+
+  for (const id of steps) {
+    for (const state of ['running', 'done']) {
+      test(`when ${id} is ${state}, and continued`, async ({ rig }) => {
+        await begin(rig);
+        await killedAt(rig, id, state);
+        await rig.run('close run.yaml');
+        expect(await left(rig, names)).toEqual(END('<token>'));
+      });
+    }
+  }
+});
+
+test('killed again and again, each time a step later', async ({ rig }) => {
+  const { repos } = await ready(rig, { names: ['api', 'web'] });
+  for (const id of TWO) await killedAt(rig, id, 'running');
+  await rig.run('close run.yaml');
+  expect((await rig.status()).run).toMatchObject({ state: 'closed', outcome: 'delivered' });
+  for (const repo of Object.values(repos)) expect(await repo.git('show', 'main:work.txt')).toBe('done');
+});
+
+test('a base that moved while a killed close lay there is not moved back', async ({ rig }) => {
+  const { repos, trees } = await ready(rig);
+  expect(await killedAt(rig, 'deliver.merge', 'running')).toBe(true);
+  const api = named(repos);
+  const theirs = await api.commit('Meanwhile', { 'meanwhile.txt': 'x\n' });
+  await rig.run('close run.yaml', { code: 'any' });
+  if ((await rig.state()) === 'completed') await rig.run('close run.yaml');
+  expect(await rig.state()).toBe('closed');
+  await api.git('merge-base', '--is-ancestor', theirs, 'main');
+  expect(await api.git('show', 'main:work.txt')).toBe('done');
+  expect(existsSync(named(trees).path)).toBe(false);
+});
+
+test('Ctrl-C ends it after the step at hand, and close goes on', async ({ rig }) => {
+  const { repos } = await ready(rig);
+  const running = rig.spawn('close run.yaml --json');
+  let once = false;
+  running.onLine((line) => {
+    const event = JSON.parse(line) as EventLine;
+    if (once || event.type !== 'step' || event.id !== 'deliver.merge') return;
+    once = true;
+    running.interrupt();
+  });
+  const { code } = await running.result;
+  expect(code).toBe(130);
+  expect(['closing', 'closed']).toContain((await rig.status()).run.state);
+  await rig.run('close run.yaml');
+  expect(await named(repos).git('show', 'main:work.txt')).toBe('done');
+});
