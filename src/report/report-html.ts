@@ -1,9 +1,10 @@
 /** The report of a run as one page that needs nothing but itself: no script, no other file, no network. */
 import { timelineSvg } from './report-drawing.js';
 import { htmlText as esc, webAddress } from './report-escape.js';
-import type { Check, LogEnd, Report, ReportAgent, ReportCriterion, ReportRepo } from './report-model.js';
+import type { Check, Report, ReportAgent, ReportCriterion, ReportRepo } from './report-model.js';
+import { type Cell, log, pre, type Row, section, state, table } from './report-parts.js';
 import { REPORT_STYLE } from './report-style.js';
-import { agentTone, type Tone } from './report-timeline.js';
+import { agentTone } from './report-timeline.js';
 import {
   agentText,
   CRITERION_SIGNS,
@@ -14,7 +15,6 @@ import {
   deliveryText,
   factsOf,
   headsText,
-  logNote,
   repoText,
   shortCommit,
   spanText,
@@ -109,64 +109,6 @@ function tilesOf(report: Report): [string, string][] {
     [String(starts), starts === 1 ? 'agent start' : 'agent starts'],
     [spanText(line.to - line.from), run.state === 'closed' ? 'in all' : 'so far'],
   ];
-}
-
-function section(id: string, name: string, content: readonly string[]): string {
-  return `<section aria-labelledby="${id}">\n<h2 id="${id}">${name}</h2>\n${content.filter((part) => part !== '').join('\n')}\n</section>`;
-}
-
-/** A table that becomes a list of cards where the page is narrow: the roles keep it a table for screen readers. */
-function table(caption: string, head: readonly string[], rows: readonly (readonly Cell[] | Row)[]): string {
-  const cells = (row: readonly Cell[]): string =>
-    row
-      .map((cell, index) => {
-        const label = head[index] ?? '';
-        const name = cell.label === false || label === '' ? '' : ` data-label="${esc(label)}"`;
-        return `<td role="cell"${name}${cell.tight ? ' class="tight"' : ''}>${cell.html}</td>`;
-      })
-      .join('');
-  const line = (row: readonly Cell[] | Row): string => {
-    if (!('cells' in row)) return `<tr role="row">${cells(row)}</tr>`;
-    if (row.more === '') return `<tr role="row">${cells(row.cells)}</tr>`;
-    return `<tr role="row" class="goes-on">${cells(row.cells)}</tr>\n<tr role="row"><td role="cell" colspan="${head.length}" aria-colspan="${head.length}">${row.more}</td></tr>`;
-  };
-  return `<table role="table">
-<caption>${caption}</caption>
-<thead role="rowgroup"><tr role="row">${head.map((name) => `<th role="columnheader" scope="col">${esc(name)}</th>`).join('')}</tr></thead>
-<tbody role="rowgroup">
-${rows.map(line).join('\n')}
-</tbody>
-</table>`;
-}
-
-interface Row {
-  readonly cells: readonly Cell[];
-  /** What takes the whole width below the cells. */
-  readonly more: string;
-}
-
-interface Cell {
-  readonly html: string;
-  /** Not broken into lines. */
-  readonly tight?: boolean;
-  /** false: needs no name where the table is a list of cards. */
-  readonly label?: boolean;
-}
-
-function state(sign: string, tone: Tone, word: string): string {
-  return `<span class="state ${tone}"><span aria-hidden="true">${sign}</span> ${esc(word)}</span>`;
-}
-
-/** Scrolls by itself where it is long, so it takes the focus. */
-function pre(text: string, name: string): string {
-  return `<pre tabindex="0" role="region" aria-label="${esc(name)}">${esc(text)}</pre>`;
-}
-
-function log(title: string, end: LogEnd): string {
-  const note = logNote(end);
-  if (end.text === null || end.text === '') return `<p class="soft small">${esc(title)}: ${esc(note)}</p>`;
-  const more = note === '' ? '' : ` <span class="soft">(${esc(note)})</span>`;
-  return `<details><summary>${esc(title)}${more}</summary>${pre(end.text, title)}</details>`;
 }
 
 function warnings({ warnings: found }: Report): string {
@@ -314,7 +256,7 @@ function repoHtml(seen: ReportRepo): string {
   const more = history.filesChanged - history.files.length;
   parts.push(
     `<details><summary>${count(history.filesChanged, 'changed file')}</summary>`,
-    table(`Changed files of ${esc(repo.name)}`, ['File', 'Lines'], files),
+    table(`Changed files of ${repo.name}`, ['File', 'Lines'], files),
     more > 0 ? `<p class="soft">and ${more} more</p>` : '',
     '</details>',
   );

@@ -65,12 +65,12 @@ class Page {
     const { run, headline } = this.report;
     const title = run.intent.ticket.title === run.ticketId ? '' : `: ${run.intent.ticket.title}`;
     this.#add(
-      `## ${say(`${run.ticketId}${title}`.replaceAll('\n', ' '))}`,
+      `## ${this.#say(`${run.ticketId}${title}`.replaceAll('\n', ' '))}`,
       '',
       `**${this.#say(headline.text)}**`,
     );
     if (run.detail !== null) this.#add('', `Why: ${this.#say(run.detail)}`);
-    this.#add('', ...factsOf(this.report).map(([name, value]) => `- ${name}: ${code(value)}`));
+    this.#add('', ...factsOf(this.report).map(([name, value]) => `- ${name}: ${this.#code(value)}`));
     this.#warnings();
     this.#intake();
     this.#evidence();
@@ -95,6 +95,10 @@ class Page {
 
   #say(text: string): string {
     return say(this.#cut(text));
+  }
+
+  #code(text: string): string {
+    return code(this.#cut(text));
   }
 
   #cut(text: string): string {
@@ -138,7 +142,7 @@ class Page {
     this.#section('Warnings');
     this.#add(
       ...this.#some(warnings).map(({ message, file }) => {
-        const place = file === null || message.includes(file) ? '' : `${code(file)}: `;
+        const place = file === null || message.includes(file) ? '' : `${this.#code(file)}: `;
         return `- ${place}${this.#say(message)}`;
       }),
     );
@@ -175,7 +179,7 @@ class Page {
   #criterion(criterion: ReportCriterion, several: boolean): string[] {
     const { id, kind, state, repo, checkedAt, checks } = criterion;
     const where = kind === 'command' && several ? ` in ${repo === null ? 'the workspace' : code(repo)}` : '';
-    const what = kind === 'command' ? code(this.#cut(criterion.text)) : this.#say(criterion.text);
+    const what = kind === 'command' ? this.#code(criterion.text) : this.#say(criterion.text);
     const [newest] = checks;
     const why = criterion.voidReason ?? criterion.detail;
     return [
@@ -188,7 +192,7 @@ class Page {
   }
 
   #checkTitle(check: Check): string {
-    return `the check at ${timeText(check.checkedAt)}, ${code(headsText(check.heads))}: ${say(checkText(check))}`;
+    return `the check at ${timeText(check.checkedAt)}, ${code(headsText(check.heads))}: ${this.#say(checkText(check))}`;
   }
 
   #questions(): void {
@@ -202,7 +206,7 @@ class Page {
       this.#add(
         `- **${asked.id}** ${say(asked.agent)}, ${timeText(asked.askedAt)}${state}: ${this.#say(asked.question)}`,
       );
-      if (typeof asked.context === 'string') this.#add(`  - Context: ${code(this.#cut(asked.context))}`);
+      if (typeof asked.context === 'string') this.#add(`  - Context: ${this.#code(asked.context)}`);
       if (asked.answer !== null) this.#add(`  - Answer${took}: ${this.#say(asked.answer)}`);
     }
     this.#more(guidance);
@@ -216,7 +220,7 @@ class Page {
 
   #repo(seen: ReportRepo): void {
     const { repo, history, delivery, note } = seen;
-    this.#add(`- ${code(repo.name)}: ${say(changesText(seen))}; ${say(repoText(seen))}`);
+    this.#add(`- ${code(repo.name)}: ${changesText(seen)}; ${this.#say(repoText(seen))}`);
     if (note !== null) this.#add(`  - ${this.#say(note)}`);
     if (delivery !== null) {
       const address = webAddress(delivery.url);
@@ -224,7 +228,7 @@ class Page {
         address === null
           ? delivery.url === null
             ? ''
-            : ` ${code(delivery.url)}`
+            : ` ${this.#code(delivery.url)}`
           : ` ${markdownLink(address)}`;
       this.#add(`  - Delivery: ${say(deliveryText(delivery))}${link}`);
     }
@@ -253,7 +257,7 @@ class Page {
     for (const each of this.#some(agents)) {
       const { agent } = each;
       const summary = agent.summary === null || agent.summary === '' ? '' : `: ${this.#say(agent.summary)}`;
-      this.#add(`- **${say(agent.name)}** ${say(agentText(each))}${summary}`);
+      this.#add(`- **${say(agent.name)}** ${this.#say(agentText(each))}${summary}`);
     }
     this.#more(agents);
     for (const { agent, log } of this.#some(agents)) {
@@ -284,7 +288,7 @@ class Page {
           ? ''
           : spanText(Math.max(0, step.endedAt - step.startedAt));
       const error = step.error === null ? '' : `: ${this.#say(step.error)}`;
-      return `| ${code(step.id)} | ${step.state}${error} | ${took} |`;
+      return `| ${this.#code(step.id)} | ${step.state}${error} | ${took} |`;
     });
     const left = steps.length - rows.length;
     this.#folded(`Steps: ${done} of ${steps.length} done`, [

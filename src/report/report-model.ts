@@ -200,7 +200,16 @@ function cleanRun(run: RecordedRun, clean: (text: string) => string): RecordedRu
 /** Any JSON as a text; null: there is none. */
 function contextText(context: unknown, clean: (text: string) => string): string | null {
   if (context === null || context === undefined || context === '') return null;
-  return clean(typeof context === 'string' ? context : JSON.stringify(context, null, 2));
+  if (typeof context === 'string') return clean(context);
+  // Each text by itself: the escapes of JSON would hide a secret, and what is no character.
+  return JSON.stringify(cleanJson(context, clean), null, 2);
+}
+
+function cleanJson(value: unknown, clean: (text: string) => string): unknown {
+  if (typeof value === 'string') return clean(value);
+  if (Array.isArray(value)) return value.map((each) => cleanJson(each, clean));
+  if (typeof value !== 'object' || value === null) return value;
+  return Object.fromEntries(Object.entries(value).map(([key, each]) => [clean(key), cleanJson(each, clean)]));
 }
 
 function cleanChanges(changes: RepoChanges, clean: (text: string) => string): RepoChanges {

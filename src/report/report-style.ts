@@ -20,31 +20,30 @@ export const REPORT_STYLE = `
 * { box-sizing: border-box; }
 html { -webkit-text-size-adjust: 100%; text-size-adjust: 100%; }
 body {
-  margin: 0; background: var(--page); color: var(--text);
+  margin: 0; background: var(--page); color: var(--text); overflow-wrap: anywhere;
   font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif;
 }
 main, header, footer { max-width: 66rem; margin: 0 auto; padding: 0 1rem; }
 header { padding-top: 1.75rem; }
-h1 { font-size: 1.5rem; line-height: 1.25; margin: 0 0 .5rem; overflow-wrap: anywhere; }
+h1 { font-size: 1.5rem; line-height: 1.25; margin: 0 0 .5rem; }
 h1 .id { color: var(--soft); font-weight: 500; }
 h2 { font-size: 1.05rem; margin: 0 0 .75rem; }
-h3 { font-size: .95rem; margin: 1rem 0 .35rem; overflow-wrap: anywhere; }
+h3 { font-size: .95rem; margin: 1rem 0 .35rem; }
 section { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: 1rem 1.1rem; margin: 1rem 0; }
-a { color: var(--link); overflow-wrap: anywhere; }
+a { color: var(--link); }
 p { margin: .35rem 0; }
-.text, td, dd, li, summary { overflow-wrap: anywhere; unicode-bidi: isolate; }
+.text, td, dd, li, summary { unicode-bidi: isolate; }
 .text { white-space: pre-wrap; }
 .soft { color: var(--soft); }
 .small { font-size: .875rem; }
 code, pre { font: .8125rem/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, "Liberation Mono", monospace; }
-code { overflow-wrap: anywhere; white-space: pre-wrap; }
+code { white-space: pre-wrap; }
 pre {
   margin: .5rem 0 0; padding: .6rem .75rem; background: var(--code); border-radius: 6px; max-height: 26rem;
-  overflow: auto; white-space: pre-wrap; overflow-wrap: anywhere; tab-size: 4;
+  overflow: auto; white-space: pre-wrap; tab-size: 4;
 }
 .badge {
   display: inline-block; padding: .15rem .65rem; border-radius: .8rem; font-size: .875rem; font-weight: 600;
-  overflow-wrap: anywhere;
 }
 .good { color: var(--good); } .bad { color: var(--bad); } .wait { color: var(--wait); }
 .busy { color: var(--busy); } .quiet { color: var(--quiet); }
@@ -53,7 +52,7 @@ pre {
 .badge.quiet { background: var(--quiet-fill); }
 .state { font-weight: 600; white-space: nowrap; }
 dl { margin: 0; display: grid; grid-template-columns: fit-content(14rem) minmax(0, 1fr); gap: .3rem 1rem; }
-dt { color: var(--soft); overflow-wrap: anywhere; }
+dt { color: var(--soft); }
 dd { margin: 0; min-width: 0; }
 dl.facts { font-size: .875rem; margin-top: .75rem; }
 ul.tiles { list-style: none; margin: 1rem 0 0; padding: 0; display: flex; flex-wrap: wrap; gap: .75rem; }

@@ -61,7 +61,7 @@ export function logNote(log: LogEnd): string {
   return log.leftOut === 0 ? '' : `without its first ${bytesText(log.leftOut)}`;
 }
 
-export function bytesText(bytes: number): string {
+function bytesText(bytes: number): string {
   if (bytes < 1_024) return count(bytes, 'byte');
   if (bytes < 1_024 * 1_024) return `${Math.round(bytes / 1_024)} KB`;
   return `${(bytes / 1_024 / 1_024).toFixed(1)} MB`;

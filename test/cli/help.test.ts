@@ -42,7 +42,7 @@ describe('the process', () => {
       expect(stdout).toMatch(`  ${name.padEnd(8)}  ${description}`);
     for (const exit of [0, 1, 2, 3, 4, 5, 64, 65, 75, 130, 143])
       expect(stdout).toMatch(`\n  ${String(exit).padStart(3)}  `);
-    for (const later of ['report', 'init', 'doctor', 'completion']) {
+    for (const later of ['init', 'doctor', 'completion']) {
       expect(stdout).not.toMatch(new RegExp(`^  ${later}`, 'm'));
     }
     expect(stdout).not.toContain('default: true');
