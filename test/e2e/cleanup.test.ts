@@ -1,4 +1,16 @@
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import {
+  chmodSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readFileSync,
+  readlinkSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import path from 'node:path';
 import { describe, expect } from 'vitest';
 import type { Status } from '../support/documents.js';
@@ -219,6 +231,138 @@ test('cleanup runs where the session folder or the tmux server is gone', async (
   await rig.endAgents(status.run.id);
   await rig.run('cleanup run.yaml');
   expect((await rig.status()).run.state).toBe('closed');
+});
+
+/** Everything below a folder but git's own: kind, whether it is executable, content. */
+function contentOf(folder: string): Record<string, string> {
+  return Object.fromEntries(
+    filesBelow(folder)
+      .filter((name) => name !== '.git')
+      .map((name) => {
+        const file = path.join(folder, name);
+        const stats = lstatSync(file);
+        if (stats.isSymbolicLink()) return [name, `link ${readlinkSync(file)}`];
+        return [name, `${stats.mode & 0o100 ? 'x' : '-'} ${readFileSync(file, 'base64')}`];
+      }),
+  );
+}
+
+test('whatever the work is, it comes back to the byte with the command that cleanup names', async ({
+  rig,
+}) => {
+  const { status } = await live(rig);
+  const tree = rig.at(status.repos[0]?.path ?? '');
+  await tree.commit('Work', { 'gone.txt': 'x', 'becomes/a-file': 'x', 'mode.sh': 'x' });
+  rmSync(path.join(tree.path, 'gone.txt'));
+  rmSync(path.join(tree.path, 'becomes'), { recursive: true });
+  tree.write({
+    becomes: 'a file now',
+    empty: '',
+    'sub/empty': '',
+    'line\nbreak \u001b[31m "quoted" ä': 'x',
+    '-rf': 'x',
+    ' lead and trail ': 'x',
+    'README.md': 'no newline at the end',
+    'crlf.txt': 'a\r\nb\r\n',
+  });
+  writeFileSync(path.join(tree.path, 'binary'), Buffer.from([0, 255, 10, 13, 10, 0]));
+  chmodSync(path.join(tree.path, 'mode.sh'), 0o755);
+  symlinkSync('/nowhere/at/all', path.join(tree.path, 'dangling'));
+  symlinkSync('sub', path.join(tree.path, 'to-a-folder'));
+  tree.write({ 'staged.txt': 'as staged' });
+  await tree.git('add', 'staged.txt');
+  tree.write({ 'staged.txt': 'as it is on the disk' });
+  const before = contentOf(tree.path);
+
+  const refused = await rig.run('cleanup run.yaml', { code: 4 });
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: a name must not act on the terminal.
+  expect(refused.text).not.toMatch(/\u001b/);
+  const { text } = await rig.run('cleanup run.yaml --force');
+  expect(existsSync(status.run.workspace)).toBe(false);
+  const ref = `refs/metawsm/backup/${status.run.id}/api`;
+  expect(text).toContain(ref);
+  expect(await rig.at(path.join(rig.dir, 'repos/api')).git('show', `${ref}^2:staged.txt`)).toBe('as staged');
+  const command = /get it back with: (.*)/.exec(text)?.[1] ?? '';
+  await start('sh', ['-c', command], { cwd: rig.project, env: rig.env, timeout: 10_000 }).result;
+  expect(contentOf(tree.path)).toEqual(before);
+});
+
+test('commits that were never pushed, and a squash of them that was merged: the branch keeps them', async ({
+  rig,
+}) => {
+  const api = await rig.repo('api', { origin: true });
+  rig.manifest();
+  const { repos, run } = await rig.applied();
+  const tree = rig.at(repos[0]?.path ?? '');
+  await tree.commit('One', { 'one.txt': '1' });
+  const head = await tree.commit('Two', { 'two.txt': '2' });
+  const branch = repos[0]?.branch ?? '';
+  await api.git('merge', '-q', '--squash', branch);
+  await api.git('commit', '-q', '-m', 'Squashed');
+  await rig.run('cleanup run.yaml');
+  expect(existsSync(run.workspace)).toBe(false);
+  expect(await api.git('rev-parse', branch)).toBe(head);
+});
+
+test('what was stashed stays in the repository', async ({ rig }) => {
+  const { api, status } = await live(rig);
+  const tree = rig.at(status.repos[0]?.path ?? '');
+  tree.write({ 'README.md': 'stashed' });
+  await tree.git('stash', 'push', '-q', '-m', 'for later');
+  await rig.run('cleanup run.yaml');
+  expect(await api.git('show', 'stash@{0}:README.md')).toBe('stashed');
+});
+
+test('a rebase in progress is work: refused, and saved as it stands', async ({ rig }) => {
+  const { api, status } = await live(rig);
+  const tree = rig.at(status.repos[0]?.path ?? '');
+  const original = await tree.commit('Work', { 'README.md': 'mine\n' });
+  await tree.commit('More', { 'more.txt': 'more\n' });
+  await api.commit('Meanwhile', { 'README.md': 'theirs\n' });
+  await tree.git('rebase', '-q', 'main').catch(() => undefined);
+  const { text } = await rig.run('cleanup run.yaml', { code: 4 });
+  expect(text).toMatch(/rebase is in progress/);
+  const conflicted = readFileSync(path.join(tree.path, 'README.md'), 'utf8');
+  expect(conflicted).toContain('<<<<<<<');
+  await rig.run('cleanup run.yaml --force');
+  const ref = `refs/metawsm/backup/${status.run.id}/api`;
+  expect(`${await api.git('show', `${ref}:README.md`)}\n`).toBe(conflicted);
+  // The branch is where the rebase found it: with both commits.
+  await api.git('merge-base', '--is-ancestor', original, status.repos[0]?.branch ?? '');
+  expect(await api.git('show', `${status.repos[0]?.branch}:more.txt`)).toBe('more');
+});
+
+test('changes that git was told to overlook are work', async ({ rig }) => {
+  const { api, status } = await live(rig);
+  const tree = rig.at(status.repos[0]?.path ?? '');
+  await tree.git('update-index', '--skip-worktree', 'README.md');
+  tree.write({ 'README.md': 'overlooked' });
+  expect((await rig.run('cleanup run.yaml', { code: 4 })).text).toMatch(/told to overlook: README\.md/);
+  await rig.run('cleanup run.yaml --force');
+  expect(await api.git('show', `refs/metawsm/backup/${status.run.id}/api:README.md`)).toBe('overlooked');
+});
+
+test('what cannot be saved is not removed, and the agent has been stopped only', async ({ rig }) => {
+  const { status } = await live(rig);
+  const tree = status.repos[0]?.path ?? '';
+  dirty(status);
+  // A repository inside that is none, and that no copy can be made of.
+  const nested = path.join(tree, 'nested');
+  mkdirSync(nested);
+  await rig.at(nested).git('init', '-q');
+  await rig.at(nested).commit('Inside', { 'inside.txt': 'x' });
+  execFileSync('mkfifo', [path.join(nested, 'pipe')]);
+  const { text, code } = await rig.run('cleanup run.yaml --force', { code: 'any' });
+  if (code === 0) {
+    expect(filesBelow(rig.stateFolder).some((file) => file.endsWith('nested/inside.txt'))).toBe(true);
+    return;
+  }
+  expect(text).toContain('nested');
+  expect(existsSync(path.join(nested, 'inside.txt'))).toBe(true);
+  expect(existsSync(path.join(tree, 'sub/new.txt'))).toBe(true);
+  rmSync(path.join(nested, 'pipe'));
+  await rig.run('cleanup run.yaml --force');
+  expect(existsSync(status.run.workspace)).toBe(false);
 });
 
 async function live(rig: Rig, keys: Record<string, unknown> = {}): Promise<{ api: Repo; status: Status }> {
