@@ -1,5 +1,5 @@
 /** The durable record: everything that metawsm remembers goes through this class. */
-import { stat } from 'node:fs/promises';
+import { access, constants, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Intent } from '../manifest/intent.js';
 import type { RunState } from '../plan/lifecycle.js';
@@ -28,6 +28,15 @@ import { codeOf, fileProblem, StateProblem, type StateProblemCode } from './prob
 import * as runs from './runs.js';
 import { openSnapshot } from './snapshot.js';
 import * as steps from './steps.js';
+
+/** SQLite says no more than that it cannot open a file: the folder may tell why. */
+async function inFull(error: unknown, stateFolder: string): Promise<unknown> {
+  if (!(error instanceof StateProblem) || error.code !== 'state_denied') return error;
+  return access(stateFolder, constants.W_OK).then(
+    () => error,
+    (reason: unknown) => fileProblem(reason, stateFolder),
+  );
+}
 
 /** Problems of writing, not of what is recorded. */
 const CANNOT_WRITE: ReadonlySet<StateProblemCode> = new Set([
@@ -125,7 +134,9 @@ export class Store {
 
   static async #open(stateFolder: string, options: StoreOptions, create: boolean): Promise<Store> {
     const file = databaseFile(stateFolder);
-    const db = await Database.open(file, { create });
+    const db = await Database.open(file, { create }).catch(async (error: unknown) => {
+      throw await inFull(error, stateFolder);
+    });
     try {
       await migrate(db, options.version);
       return new Store(await contextOf(db, stateFolder, options), options, file);

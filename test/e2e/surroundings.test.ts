@@ -628,6 +628,8 @@ describe('git configuration of an agent', () => {
       ['plan run.yaml', 0],
       ['apply run.yaml', 0],
       ['verify run.yaml', 'any'],
+      ['report run.yaml --markdown', 0],
+      ['report run.yaml --html report.html', 0],
       ['close run.yaml --dry-run', 4],
       ['close run.yaml', 4],
       ['cleanup run.yaml --dry-run', 4],
