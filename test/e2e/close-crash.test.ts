@@ -1,8 +1,9 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { describe, expect } from 'vitest';
 import { named, ready } from '../support/closing.js';
 import type { EventLine } from '../support/documents.js';
+import type { Repo } from '../support/repo.js';
 import { type Rig, test } from '../support/rig.js';
 import { filesBelow } from '../support/snapshot.js';
 
@@ -45,6 +46,26 @@ async function killedAt(rig: Rig, id: string, state: string): Promise<boolean> {
   });
   await running.result;
   return reached;
+}
+
+/** A git on PATH that kills its caller, once, before or after it moves main of a repository. */
+function killingGit(rig: Rig, name: string, when: 'before' | 'after'): Readonly<Record<string, string>> {
+  const bin = path.join(rig.dir, 'killing-bin');
+  mkdirSync(bin);
+  const lines = [
+    '#!/bin/sh',
+    `PATH='${rig.env.PATH}'; export PATH`,
+    'case "$* " in',
+    '  *" update-ref "*" refs/heads/main "*)',
+    `    if [ "$PWD" = '${path.join(rig.dir, 'repos', name)}' ] && mkdir '${bin}/killed' 2>/dev/null; then`,
+    when === 'after' ? '      git "$@"' : '',
+    '      kill -9 $PPID; exit 1',
+    '    fi ;;',
+    'esac',
+    'exec git "$@"',
+  ];
+  writeFileSync(path.join(bin, 'git'), `${lines.join('\n')}\n`, { mode: 0o755 });
+  return { PATH: `${bin}:${rig.env.PATH}` };
 }
 
 const ONE = [
@@ -92,6 +113,47 @@ describe.each([
       });
     }
   }
+});
+
+describe('killed between the moves of two bases', () => {
+  test.for([
+    ['before the first', 'api', 'before'],
+    ['after the first', 'api', 'after'],
+    ['before the second', 'web', 'before'],
+    ['after the second', 'web', 'after'],
+  ] as const)('%s', async ([, name, when], { rig }) => {
+    const { repos } = await ready(rig, { names: ['api', 'web'] });
+    const [api, web] = [named(repos), named(repos, 'web')];
+    // What is dirty beside the change stays so, whatever happens.
+    for (const repo of [api, web]) repo.write({ 'README.md': 'mine\n' });
+    const env = killingGit(rig, name, when);
+    expect((await rig.run('close run.yaml', { code: 'any', env })).signal).toBe('SIGKILL');
+    const main = async (repo: Repo) => (await repo.git('log', '-1', '--format=%s', 'main')) === 'Work';
+    const moved = [name === 'web' || when === 'after', name === 'web' && when === 'after'];
+    expect([await main(api), await main(web)]).toEqual(moved);
+    expect(await rig.state()).toBe('closing');
+    await rig.run('close run.yaml');
+    for (const repo of [api, web]) {
+      expect(await main(repo)).toBe(true);
+      expect(await repo.git('status', '--porcelain')).toBe('M README.md');
+      expect(await repo.git('log', '--format=%s', 'main')).toBe('Work\nBegin');
+    }
+  });
+
+  test('and the second base moved meanwhile: the first goes back', async ({ rig }) => {
+    const { repos } = await ready(rig, { names: ['api', 'web'] });
+    const [api, web] = [named(repos), named(repos, 'web')];
+    await rig.run('close run.yaml', { code: 'any', env: killingGit(rig, 'api', 'after') });
+    const theirs = await web.commit('Meanwhile', { 'meanwhile.txt': 'x\n' });
+    const { text } = await rig.run('close run.yaml', { code: 4 });
+    expect(text).toContain('api went back');
+    expect(await api.git('log', '-1', '--format=%s', 'main')).toBe('Begin');
+    expect(await api.git('status', '--porcelain')).toBe('');
+    expect(await web.git('rev-parse', 'main')).toBe(theirs);
+    expect(await rig.state()).toBe('completed');
+    await rig.run('close run.yaml');
+    for (const repo of [api, web]) expect(await repo.git('show', 'main:work.txt')).toBe('done');
+  });
 });
 
 test('killed again and again, each time a step later', async ({ rig }) => {

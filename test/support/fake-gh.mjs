@@ -2,12 +2,13 @@
 // Stands in for gh: `pr list`, `pr create` and `auth status`. Keeps pull requests in $GH_STAND_IN/prs.json and writes
 // one line per call to $GH_STAND_IN/calls.jsonl: argv, cwd, stdin and what of the environment matters.
 // GH_STAND_IN_FAIL: a sentence for stderr; the call then ends with exit 1. GH_STAND_IN_LOGGED_OUT: auth status fails.
-import { appendFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { appendFileSync, existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 
 const folder = process.env.GH_STAND_IN;
 const argv = process.argv.slice(2);
 const store = path.join(folder, 'prs.json');
+lock();
 const prs = existsSync(store) ? JSON.parse(readFileSync(store, 'utf8')) : [];
 const stdin = argv.includes('--body-file') ? readFileSync(0, 'utf8') : '';
 const names = [
@@ -24,9 +25,29 @@ appendFileSync(
   `${JSON.stringify({ argv, cwd: process.cwd(), stdin, env })}\n`,
 );
 
+/** One call at a time, until this process ends: several repos are delivered side by side. */
+function lock() {
+  const place = path.join(folder, 'lock');
+  for (;;) {
+    try {
+      mkdirSync(place);
+      break;
+    } catch (error) {
+      if (error.code !== 'EEXIST') throw error;
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 10);
+    }
+  }
+  process.on('exit', () => rmdirSync(place));
+}
+
 function fail(text, code = 1) {
   process.stderr.write(`${text}\n`);
   process.exit(code);
+}
+
+/** Those that a test set are in every repository. */
+function isHere(pr) {
+  return pr.repo === undefined || pr.repo === path.basename(process.cwd());
 }
 
 /** The value of a flag; undefined where it is not given. */
@@ -46,6 +67,7 @@ switch (argv.slice(0, 2).join(' ')) {
     const states = flag('--state') === 'all' ? ['OPEN', 'CLOSED', 'MERGED'] : ['OPEN'];
     const found = prs.filter(
       (pr) =>
+        isHere(pr) &&
         pr.headRefName === flag('--head') &&
         (flag('--base') === undefined || pr.baseRefName === flag('--base')) &&
         states.includes(pr.state),
@@ -58,7 +80,11 @@ switch (argv.slice(0, 2).join(' ')) {
     const [head, base] = [flag('--head'), flag('--base')];
     const open = prs.find(
       (pr) =>
-        pr.state === 'OPEN' && pr.headRefName === head && pr.baseRefName === base && !pr.isCrossRepository,
+        isHere(pr) &&
+        pr.state === 'OPEN' &&
+        pr.headRefName === head &&
+        pr.baseRefName === base &&
+        !pr.isCrossRepository,
     );
     if (open) {
       fail(`a pull request for branch "${head}" into branch "${base}" already exists:\n${open.url}`);
@@ -67,6 +93,7 @@ switch (argv.slice(0, 2).join(' ')) {
     const pr = {
       number,
       url: `https://github.com/example/${path.basename(process.cwd())}/pull/${number}`,
+      repo: path.basename(process.cwd()),
       state: 'OPEN',
       headRefName: head,
       headRefOid: process.env.GH_STAND_IN_HEAD ?? '0'.repeat(40),
