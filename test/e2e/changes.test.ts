@@ -1,9 +1,9 @@
-import { appendFileSync, readFileSync } from 'node:fs';
+import { appendFileSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { expect } from 'vitest';
 import type { Plan } from '../support/documents.js';
 import { isAlive } from '../support/processes.js';
-import { agent, hasTmux, type ManifestKeys, test } from '../support/rig.js';
+import { agent, hasTmux, type ManifestKeys, type Rig, test } from '../support/rig.js';
 import { filesBelow } from '../support/snapshot.js';
 
 const intake = { goal: 'Limit logins', scope: 'The login endpoint', constraints: 'No new dependencies' };
@@ -222,4 +222,253 @@ test('a brief that a person edited in the ticket is kept, with a warning', async
   const { text } = await rig.run('apply run.yaml');
   expect(readFileSync(brief, 'utf8')).toContain('A note by a person');
   expect(text).toContain(path.basename(brief));
+});
+
+/** Laid over each other in this order: what changes, the line that plan shows for it, and whether it needs a yes. */
+const rows: readonly (readonly [what: string, keys: ManifestKeys, line: RegExp, exit?: 'yes'])[] = [
+  ['title', { ticket: { id: 'ABC-1', title: 'Another title' } }, /^ {2}~ \/ticket\/title \(in place\)/m],
+  [
+    'topics',
+    { ticket: { id: 'ABC-1', title: 'Another title', topics: ['a'] } },
+    /^ {2}~ \/ticket\/topics \(in place\)/m,
+  ],
+  ['goal', { intake: { ...intake, goal: 'Reworded' } }, /^ {2}~ \/intake\/goal \(in place\)/m],
+  [
+    'an answer',
+    { intake: { ...intake, goal: 'Reworded', answers: [{ question: 'a', answer: 'b' }] } },
+    /^ {2}~ \/intake\/answers \(in place\)/m,
+  ],
+  [
+    'merge_intent',
+    { intake: { ...intake, goal: 'Reworded', merge_intent: 'none' } },
+    /^ {2}~ \/intake\/merge_intent \(in place\)/m,
+  ],
+  [
+    'a new criterion',
+    { done_criteria: ['The README documents it', { run: 'true' }] },
+    /^ {2}\+ \/done_criteria \(in place\)/m,
+  ],
+  [
+    'a dropped criterion',
+    { done_criteria: ['The README documents it'] },
+    /^ {2}- \/done_criteria \(in place\)/m,
+  ],
+  ['policy', { policy: { start_grace: '200ms', restart_budget: 1 } }, /^ {2}~ \/policy \(in place\)/m],
+  [
+    'complete_on',
+    { agent: { command: agent('live'), complete_on: 'exit' } },
+    /^ {2}~ \/agents\/agent\/complete_on \(in place\)/m,
+  ],
+  [
+    'env',
+    { agent: { command: agent('live'), complete_on: 'exit', env: { A: 'secret' } } },
+    /^ {2}-\/\+ \/agents\/agent\/env \(by restart\) {2}\(none\) -> A$|^ {2}-\/\+ \/agents\/agent\/env \(by restart\)/m,
+    'yes',
+  ],
+  [
+    'cwd',
+    { agent: { command: agent('live'), complete_on: 'exit', env: { A: 'secret' }, cwd: 'web' } },
+    /^ {2}-\/\+ \/agents\/agent\/cwd \(by restart\)/m,
+    'yes',
+  ],
+];
+
+test('each change is a row of the plan, apply does it, and then there is none', { timeout: 300_000 }, async ({
+  rig,
+}) => {
+  await rig.repo('api');
+  await rig.repo('web');
+  const repos = ['api', 'web'].map((name) => ({ name, path: `../repos/${name}` }));
+  let keys: ManifestKeys = { repos, agent: { command: agent('live'), cwd: 'api' } };
+  rig.manifest(keys);
+  await rig.applied();
+  keys = { ...keys, agent: { command: agent('live'), cwd: 'api' } };
+  for (const [what, change, line, yes] of rows) {
+    // The cwd stays as it was recorded until its own row.
+    keys = { ...keys, ...change };
+    const asked = keys.agent as ManifestKeys;
+    rig.manifest({ ...keys, agent: { cwd: 'api', ...asked } });
+    const plan = await rig.run('plan run.yaml --detailed-exitcode', { code: 2 });
+    expect.soft(plan.stdout, what).toMatch(line);
+    expect
+      .soft(plan.stdout, what)
+      .toContain('+ create   ~ update   - delete   -/+ replace   > run   ! refused');
+    expect.soft(plan.stdout, what).not.toContain('secret');
+    if (yes === 'yes') {
+      expect.soft(plan.stdout, what).toMatch(/^ {2}-\/\+ agent\.start\/agent .*needs --yes/m);
+      await rig.run('apply run.yaml', { code: 4 });
+      await rig.run('apply run.yaml --yes');
+    } else await rig.run('apply run.yaml');
+    expect.soft((await rig.run('plan run.yaml --detailed-exitcode')).stdout, what).toMatch(/^No changes/m);
+  }
+  // Two restarts, each with a yes.
+  expect(await rig.agentNamed()).toMatchObject({ state: 'running', attempt: 3 });
+});
+
+test('a refused row is marked, with its way out, and nothing of the plan would be executed', async ({
+  rig,
+}) => {
+  await rig.repo('api');
+  rig.manifest();
+  await rig.applied();
+  rig.manifest({ ticket: 'ABC-2', intake: { ...intake, goal: 'Something new' } });
+  const { stdout } = await rig.run('plan run.yaml', { code: 4 });
+  expect(stdout).toMatch(/^ {2}! \/ticket\/id \(refused\) {2}ABC-1 -> ABC-2$/m);
+  expect(stdout).toMatch(/^Refused:\n {2}! .*\n {6}.*--new-run/m);
+  expect(stdout).not.toMatch(/^Steps:/m);
+  expect(stdout).toMatch(/^This plan is refused/m);
+});
+
+test('dropped and added repos and agents are rows of their own', async ({ rig }) => {
+  await rig.repo('api');
+  await rig.repo('web');
+  const [api, web] = ['api', 'web'].map((name) => ({ name, path: `../repos/${name}` }));
+  const one = { name: 'agent', cwd: 'api', command: agent('live') };
+  rig.manifest({ repos: [api], agents: [one] });
+  await rig.applied();
+  rig.manifest({ repos: [api, web], agents: [one, { ...one, name: 'two' }] });
+  const more = (await rig.run('plan run.yaml')).stdout;
+  expect(more).toMatch(/^ {2}\+ \/repos\/web \(in place\)/m);
+  expect(more).toMatch(/^ {2}\+ \/agents\/two \(in place\)/m);
+  expect(more).toMatch(/^ {2}\+ {3}worktree\.create\/web/m);
+  expect(more).toMatch(/^ {2}\+ {3}agent\.start\/two/m);
+  await rig.run('apply run.yaml');
+  rig.manifest({ repos: [api], agents: [one] });
+  const less = (await rig.run('plan run.yaml')).stdout;
+  expect(less).toMatch(/^ {2}- \/repos\/web \(in place\)/m);
+  expect(less).toMatch(/^ {2}- {3}worktree\.remove\/web .*needs --yes/m);
+  expect(less).toMatch(/^ {2}- {3}agent\.stop\/two .*needs --yes/m);
+});
+
+/** The run as a row of the table says, and what apply then does: its exit code and a word. */
+const states: readonly (readonly [
+  state: string,
+  reach: (rig: Rig) => Promise<void>,
+  code: number,
+  word: RegExp,
+])[] = [
+  ['stopped', async (rig) => void (await rig.run('stop run.yaml')), 4, /resume|restart/],
+  [
+    'completed',
+    async (rig) => {
+      rig.release();
+      await rig.run('apply run.yaml --wait');
+    },
+    0,
+    /No changes|nothing to do/i,
+  ],
+  ['closed (abandoned)', async (rig) => void (await rig.run('cleanup run.yaml --force')), 0, /creating run-/],
+];
+
+test.for(states)('a run that is %s: plan and apply agree', async ([, reach, code, word], { rig }) => {
+  await rig.repo('api');
+  rig.manifest();
+  await rig.applied();
+  await reach(rig);
+  const planned = await rig.run('plan run.yaml', { code: 'any' });
+  expect(planned.code).toBe(code);
+  const applied = await rig.run('apply run.yaml', { code });
+  expect(applied.text).toMatch(word);
+});
+
+test('a paused run (exited_without_signal) is left alone until somebody says so', async ({ rig }) => {
+  await rig.repo('api');
+  rig.manifest({ agent: { command: 'true' } });
+  await rig.run('apply run.yaml --wait', { code: 4 });
+  expect(await rig.state()).toBe('paused (exited_without_signal)');
+  expect((await rig.run('plan run.yaml', { code: 4 })).stdout).toMatch(/resume|restart/);
+  expect((await rig.run('apply run.yaml --yes', { code: 4 })).text).toMatch(/resume|restart/);
+  await rig.run('resume run.yaml', { code: 'any' });
+  expect(await rig.agentNamed()).toMatchObject({ attempt: 2 });
+});
+
+test('after a reboot the agent is started again within its budget, and plan says why', async ({ rig }) => {
+  await rig.repo('api');
+  rig.manifest();
+  const { run } = await rig.applied();
+  await rig.endAgents(run.id);
+  // What the next boot finds: records of processes of another one.
+  const folder = path.join(rig.stateFolder, 'runs', run.id, 'agents/agent/attempt-1');
+  for (const name of ['claim', 'started.json']) {
+    const record = JSON.parse(readFileSync(path.join(folder, name), 'utf8'));
+    writeFileSync(path.join(folder, name), JSON.stringify({ ...record, bootId: 'an-earlier-boot' }));
+  }
+  rmSync(path.join(folder, 'exit.json'), { force: true });
+  const { stdout } = await rig.run('plan run.yaml --detailed-exitcode', { code: 2 });
+  expect(stdout).toMatch(/^ {2}~ agent\/agent \(drift\)/m);
+  expect(stdout).toMatch(/^ {2}-\/\+ agent\.start\/agent .*(restarted|reboot)/m);
+  expect(await rig.state()).toBe('failed (rebooted)');
+  await rig.run('apply run.yaml');
+  await rig.untilFile('alive-agent-2');
+  expect(await rig.state()).toBe('running');
+});
+
+test.skipIf(!hasTmux)('a session that is gone with its server is drift, too', async ({ rig }) => {
+  await rig.repo('api');
+  rig.manifest({ session: 'tmux' });
+  const { run } = await rig.applied();
+  await rig.killTmux();
+  await rig.endAgents(run.id);
+  await rig.untilState('failed');
+  expect((await rig.run('plan run.yaml')).stdout).toMatch(/^ {2}-\/\+ agent\.start\/agent/m);
+  await rig.run('apply run.yaml');
+  await rig.untilFile('alive-agent-2');
+  expect(await rig.state()).toBe('running');
+});
+
+test('a worktree on another branch is a warning; nothing is done to it', async ({ rig }) => {
+  await rig.repo('api');
+  rig.manifest();
+  const { repos } = await rig.applied();
+  const tree = rig.at(repos[0]?.path ?? '');
+  await tree.git('checkout', '-q', '-b', 'elsewhere');
+  const planned = await rig.run('plan run.yaml --detailed-exitcode');
+  expect(planned.text).toMatch(/is on branch elsewhere, the run's branch is task\//);
+  await rig.run('apply run.yaml');
+  expect(await tree.git('branch', '--show-current')).toBe('elsewhere');
+});
+
+test('a lost worktree whose branch was checked out elsewhere is not made again over it', async ({ rig }) => {
+  const api = await rig.repo('api');
+  rig.manifest();
+  const { repos, run } = await rig.applied();
+  await rig.endAgents(run.id);
+  await rig.untilState('failed');
+  rmSync(repos[0]?.path ?? '', { recursive: true });
+  await api.git('worktree', 'prune');
+  await api.git('checkout', '-q', repos[0]?.branch ?? '');
+  const { stdout } = await rig.run('plan run.yaml', { code: 'any' });
+  expect(stdout).toMatch(/^ {2}- worktree\/api \(drift\)/m);
+  const { text } = await rig.run('apply run.yaml', { code: 1 });
+  expect(text).toMatch(/is checked out at .*repos\/api/);
+  await api.git('checkout', '-q', 'main');
+  await rig.run('apply run.yaml');
+  expect((await rig.repoNamed()).branch).toBe(repos[0]?.branch);
+});
+
+test('a branch that was deleted with its worktree is made again from the recorded base', async ({ rig }) => {
+  const api = await rig.repo('api');
+  const base = await api.git('rev-parse', 'main');
+  rig.manifest();
+  const { repos, run } = await rig.applied();
+  await rig.endAgents(run.id);
+  await rig.untilState('failed');
+  rmSync(repos[0]?.path ?? '', { recursive: true });
+  await api.git('worktree', 'prune');
+  await api.git('branch', '-D', repos[0]?.branch ?? '');
+  await api.commit('Later', { 'later.txt': 'x' });
+  expect((await rig.run('plan run.yaml')).stdout).toMatch(/is gone too; it is made again from/);
+  await rig.run('apply run.yaml');
+  expect((await rig.repoNamed()).head).toBe(base);
+});
+
+test('a base that moved on changes nothing of a run', async ({ rig }) => {
+  const api = await rig.repo('api', { origin: true });
+  rig.manifest();
+  const before = await rig.applied();
+  await api.commit('Later', { 'later.txt': 'x' });
+  await api.git('push', '-q', 'origin', 'main');
+  expect((await rig.run('plan run.yaml --detailed-exitcode')).stdout).toMatch(/^No changes/m);
+  await rig.run('apply run.yaml');
+  expect((await rig.repoNamed()).base_commit).toBe(before.repos[0]?.base_commit);
 });

@@ -40,13 +40,16 @@ export const worktreeCreate: StepHandler<'worktree.create'> = {
   },
   async do(step, ctx) {
     const repo = await repoOf(ctx, step.repo);
-    const commit = step.existing && repo.baseCommit !== null ? repo.baseCommit : await baseCommit(step);
+    // One that was whole once starts where it did, as the plan says, also where its branch went with it.
+    const known = step.existing || repo.baseRef !== null ? repo.baseCommit : null;
+    const isThere = known !== null && (step.existing || (await commitOf(step.source, known)) !== null);
+    const commit = known !== null && isThere ? known : await baseCommit(step);
     // Recorded before the branch exists: after a crash it tells this run's own branch from somebody else's.
     if (repo.baseCommit === null || !step.existing) {
       await ctx.world.store.updateRepo(ctx.runId, step.repo, { baseCommit: commit });
     }
     const { source, path, branch, existing } = step;
-    if (existing) await refuseChangedConfig(repo, source);
+    await refuseChangedConfig(repo, source);
     await withRepoLock(ctx, source, () =>
       addWorktree({ source, path, branch, commit, existing, ...childOf(ctx) }),
     );
