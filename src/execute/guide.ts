@@ -2,7 +2,14 @@
 import { dirname } from 'node:path';
 import type { RecordedGuidance, RecordedRun } from '../plan/recorded.js';
 import { assignSentinels } from '../sentinels/assign.js';
-import { archiveRequest, putBack, setAside, writeGuidanceResponse } from '../sentinels/sentinels.js';
+import {
+  archiveRequest,
+  isPrepared,
+  putBack,
+  setAside,
+  writeGuidanceResponse,
+} from '../sentinels/sentinels.js';
+import type { Store } from '../state/store.js';
 import { type Looked, lookAt, recordLook } from './look.js';
 import type { World } from './world.js';
 
@@ -51,8 +58,9 @@ export async function answerQuestion(
         (answer.agent === null || g.agent === answer.agent) &&
         (answer.id === null || g.id === answer.id),
     );
-    const [question] = open;
-    if (question === undefined) return { kind: 'none', run, looked };
+    // An answer that was handed over, and whose metawsm did not live to record that.
+    const question = await firstUndelivered(run, open, store);
+    if (question === undefined) return { kind: 'none', run: await store.loadRun(runId), looked };
 
     const recorded = await store.answerGuidance(runId, question.id, answer.text, now());
     const moved = await archiveRequest(run.workspace, question.file, now());
@@ -67,7 +75,7 @@ export async function answerQuestion(
       return again('changed', recorded);
     }
     await setOldCompletionAside(run, looked, question, now());
-    await writeGuidanceResponse(run.workspace, dirname(question.file), {
+    const response = {
       guidance_id: question.id,
       request_id: question.requestId,
       run_id: run.id,
@@ -75,7 +83,10 @@ export async function answerQuestion(
       question: question.question,
       answer: answer.text,
       answered_at: new Date(recorded.answeredAt ?? now()).toISOString(),
-    });
+    };
+    await writeGuidanceResponse(run.workspace, dirname(question.file), response, () =>
+      store.appendEvent(runId, ANSWER_READY, { id: question.id }),
+    );
     const delivered = await store.markDelivered(runId, question.id);
     reporter.emit({
       type: 'guidance',
@@ -102,6 +113,25 @@ export async function answerQuestion(
   } finally {
     await lock.release();
   }
+}
+
+/** In the journal: the answer lies ready beside the archived request. From then on its absence is its delivery. */
+const ANSWER_READY = 'answer_ready';
+
+/** The oldest open question without a delivered answer; those delivered before a crash are recorded so. */
+async function firstUndelivered(
+  run: RecordedRun,
+  open: readonly RecordedGuidance[],
+  store: Store,
+): Promise<RecordedGuidance | undefined> {
+  for (const question of open) {
+    if (question.state !== 'answered') return question;
+    const events = await store.events(run.id);
+    const ready = events.some(({ type, data }) => type === ANSWER_READY && data.id === question.id);
+    if (!ready || (await isPrepared(run.workspace, dirname(question.file), question.id))) return question;
+    await store.markDelivered(run.id, question.id);
+  }
+  return undefined;
 }
 
 /** A completion that is older than the question says nothing about what the answer asks for. */

@@ -11,6 +11,7 @@ import {
   firstUnrealFolder,
   MAX_DOCUMENT_BYTES,
   moveExclusive,
+  moveOver,
   moveToFresh,
   PathRefused,
   readRegular,
@@ -117,13 +118,33 @@ export interface GuidanceResponse {
   readonly answered_at: string;
 }
 
-/** Deliver an answer into an agent's folder. Throws `PathRefused` when that is no longer a real folder. */
+/**
+ * Deliver an answer into an agent's folder. It is written whole beside the archived request, `ready` is awaited, and
+ * then it is moved: after a crash, what `ready` recorded and `isPrepared` tell whether the agent has got it, also
+ * when it has taken it already. Throws `PathRefused` when that is no longer a real folder.
+ */
 export async function writeGuidanceResponse(
   workspace: string,
   dir: string,
   response: GuidanceResponse,
+  ready: () => Promise<void> = async () => {},
 ): Promise<void> {
-  await writeSentinel(workspace, dir, 'guidance-response', response);
+  const text = sentinelText('guidance-response', response);
+  const prepared = preparedFile(workspace, dir, response.guidance_id);
+  await ensureRealFolder(dirname(prepared), { below: workspace });
+  await writeAtomic(prepared, text);
+  await ready();
+  await ensureRealFolder(dir, { below: workspace });
+  await moveOver(prepared, sentinelFile(dir, 'guidance-response'));
+}
+
+/** Whether an answer lies ready and was not moved to its agent yet. */
+export async function isPrepared(workspace: string, dir: string, id: string): Promise<boolean> {
+  return (await readRegular(preparedFile(workspace, dir, id), 0)).kind !== 'absent';
+}
+
+function preparedFile(workspace: string, dir: string, id: string): string {
+  return join(archiveFolder(workspace, dir), `answer-${id}.json`);
 }
 
 /**

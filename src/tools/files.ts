@@ -221,6 +221,17 @@ export async function moveExclusive(from: string, to: string): Promise<'moved' |
 }
 
 /**
+ * Moves a file to a name, in place of what lies there, within one file system. Throws `PathRefused` when a folder
+ * lies there.
+ */
+export async function moveOver(from: string, to: string): Promise<void> {
+  const target = await lstat(to).catch(asCode);
+  if (typeof target !== 'string' && target.isDirectory()) throw new PathRefused(to, 'is a folder');
+  await rename(from, to);
+  await syncFolder(dirname(to));
+}
+
+/**
  * Takes what lies at `from` at this moment, whatever it is, into a folder under a name that nothing has yet:
  * `<stamp>-<name>`, with a random part. Right where others may replace the *source* at any time. Gives the
  * new path, or null when nothing was there.

@@ -251,7 +251,7 @@ describe('writing', () => {
   it('delivers an answer that is read back as written', async () => {
     await writeGuidanceResponse(workspace, dir, RESPONSE);
     expect(await read()).toMatchObject([{ content: { kind: 'valid', value: RESPONSE } }]);
-    expect(readdirSync(dir)).toEqual(['guidance-response.json']);
+    expect(readdirSync(dir)).toEqual(['archive', 'guidance-response.json']);
   });
 
   it('makes a missing folder, and writes through no swapped one', async () => {
