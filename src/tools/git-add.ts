@@ -5,7 +5,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { ToolFailure } from './failure.js';
 import { networkEnvironment, type RunOptions, run } from './git.js';
 import { branchInfo, canonicalPath, commonDirOf, isThere } from './git-read.js';
-import { keepLostHead, removeFolder } from './git-remove.js';
+import { asideOf, keepLostHead, moveAside, removeFolder } from './git-remove.js';
 import { holdsOnlyOurGitFile, isUnfinished, worktreeState } from './git-worktree.js';
 
 export interface AddWorktree {
@@ -156,11 +156,14 @@ export async function discardHalfMade(half: DiscardHalfMade): Promise<void> {
   const { source, path, branch } = half;
   const state = await worktreeState(source, path, branch);
   if (state.state === 'ready' || state.state === 'prunable') {
+    // As a whole: half of it, deleted by a git that is killed in turn, could not be told from somebody's folder.
+    if (state.state === 'ready') await moveAside(path);
     // Twice: also where git's own "initializing" lock is left.
     await run(source, ['worktree', 'remove', '--force', '--force', path], { okCodes: [0, 128, 255] });
     const left = await worktreeState(source, path, branch);
     // Deleted from git's record, but not all of the files.
     if (left.state === 'foreign') await removeFolder(path);
+    await removeFolder(asideOf(path));
   } else if (state.state === 'foreign' && (await holdsOnlyOurGitFile(source, path))) {
     await removeFolder(path);
   }

@@ -1,9 +1,10 @@
 /** Removing a worktree, once the caller has made sure that nothing is lost. */
-import { chmod, lstat, readdir, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { chmod, lstat, readdir, rename, rm, rmdir } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
 import { ToolFailure } from './failure.js';
 import { look, run } from './git.js';
-import { commitOf } from './git-read.js';
+import { commitOf, commonDirOf, isThere } from './git-read.js';
 import { worktreeState } from './git-worktree.js';
 
 export interface RemoveWorktree {
@@ -31,7 +32,11 @@ export async function removeWorktree(wanted: RemoveWorktree): Promise<RemovedWor
   const { source, path } = wanted;
   const args = ['worktree', 'remove', ...(wanted.force ? ['--force'] : []), path];
   const before = await worktreeState(source, path, '');
-  if (before.state === 'missing') return { removed: false, saved: null };
+  const aside = asideOf(path);
+  if (before.state === 'missing') {
+    await removeFolder(aside);
+    return { removed: false, saved: null };
+  }
   if (before.state === 'foreign') {
     throw new ToolFailure('git', args, source, null, '', {
       summary: `${path} is ${before.occupant}, no worktree of this repository; it is left alone`,
@@ -40,9 +45,16 @@ export async function removeWorktree(wanted: RemoveWorktree): Promise<RemovedWor
   if (before.state === 'prunable') {
     const saved = await keepLostHead(source, before.head);
     await run(source, ['worktree', 'remove', '--force', path]);
+    await removeFolder(aside);
     return { removed: true, saved };
   }
   try {
+    // Moved aside as a whole first: a crash then leaves nothing half-deleted, which would look like an agent's work.
+    if (wanted.force && before.locked === null && (await moveAside(path))) {
+      await run(source, args);
+      await removeFolder(aside);
+      return { removed: true, saved: null };
+    }
     await run(source, args);
   } catch (error) {
     // git forgets the worktree even where it could not delete all files (still written to, read-only folders).
@@ -51,6 +63,45 @@ export async function removeWorktree(wanted: RemoveWorktree): Promise<RemovedWor
     await removeFolder(path);
   }
   return { removed: true, saved: null };
+}
+
+/** From the folder of an entry to its `gitdir` file git needs far less. */
+const ENTRY_PAUSE_MS = 100;
+
+/**
+ * Where nothing is left of a worktree but what a crash kept from being deleted: the folder that was moved aside, and
+ * git's entries that do not say where they belong, which git itself neither lists nor removes. Only entries named after the worktree's folder, under the caller's lock.
+ */
+export async function removeBrokenEntries(source: string, path: string): Promise<void> {
+  await removeFolder(asideOf(path));
+  const entries = join(await commonDirOf(source), 'worktrees');
+  const named = new RegExp(`^${basename(path).replace(/[.*+?^${}()|[\]\\]/g, '\\$&')}\\d*$`);
+  const broken = async (names: readonly string[]): Promise<string[]> => {
+    const found = await Promise.all(
+      names.map(async (name) => ((await isThere(join(entries, name, 'gitdir'))) ? [] : [name])),
+    );
+    return found.flat();
+  };
+  const first = await broken((await readdir(entries).catch(() => [])).filter((name) => named.test(name)));
+  if (first.length === 0) return;
+  await pause(ENTRY_PAUSE_MS);
+  for (const name of await broken(first)) await removeFolder(join(entries, name));
+  await rmdir(entries).catch(() => undefined);
+}
+
+/** Where a worktree that is being removed lies: beside its place, so in the workspace. */
+export function asideOf(path: string): string {
+  return join(dirname(path), `.${basename(path)}.metawsm-removed`);
+}
+
+/** Takes a worktree from its place in one step. Whether that could be done. */
+export async function moveAside(path: string): Promise<boolean> {
+  const aside = asideOf(path);
+  await removeFolder(aside);
+  return rename(path, aside).then(
+    () => true,
+    () => false,
+  );
 }
 
 /** Deletes a folder with all that is in it, also where folders in it are read-only. Links are not followed. */

@@ -8,7 +8,7 @@ import { addWorktree, discardHalfMade } from '../../tools/git-add.js';
 import { archiveNested, backupWorktree, repositoriesInside } from '../../tools/git-backup.js';
 import { configSnapshot } from '../../tools/git-config.js';
 import { commitOf } from '../../tools/git-read.js';
-import { removeWorktree } from '../../tools/git-remove.js';
+import { removeBrokenEntries, removeWorktree } from '../../tools/git-remove.js';
 import { onlyHere, type StatusOptions } from '../../tools/git-status.js';
 import { halfMadeWorktree, worktreeState } from '../../tools/git-worktree.js';
 import { copyInto, linkInto, type PlaceResult } from '../../tools/place.js';
@@ -32,9 +32,15 @@ export const worktreeCreate: StepHandler<'worktree.create'> = {
       await discardHalfMade({ source, path, branch, branchExisted: existing, commit });
       return false;
     }
-    const state = await worktreeState(step.source, step.path, step.branch);
-    if (state.state !== 'ready' || !state.onBranch) return false;
-    // Made whole by an earlier try that did not live to record it.
+    const { source, path, branch } = step;
+    const state = await worktreeState(source, path, branch);
+    if (state.state === 'missing') await withRepoLock(ctx, source, () => removeBrokenEntries(source, path));
+    if (state.state !== 'ready' || !state.onBranch || state.head === null) return false;
+    // Checked out whole by an earlier try that did not live to record it; its submodules may still be missing.
+    const { head: commit } = state;
+    await withRepoLock(ctx, source, () =>
+      addWorktree({ source, path, branch, commit, existing: true, ...childOf(ctx) }),
+    );
     await recordMade(step, ctx);
     return true;
   },
@@ -140,6 +146,11 @@ export const worktreeRemove: StepHandler<'worktree.remove'> = {
       throw error;
     });
     if (state === null || state.state !== 'missing') return false;
+    const { source, path } = step;
+    await withRepoLock(ctx, source, async () => {
+      await removeWorktree({ source, path, force: true });
+      await removeBrokenEntries(source, path);
+    });
     await ctx.world.store.updateRepo(ctx.runId, step.repo, { removed: true });
     return true;
   },
