@@ -4,6 +4,7 @@ import { delimiter, join } from 'node:path';
 import { expandEnvValue } from '../manifest/expand.js';
 import type { RecordedAgent, RecordedRun } from '../plan/recorded.js';
 import { readRegular, writeAtomic } from '../tools/files.js';
+import { removeLeftovers } from '../tools/temporary.js';
 import { shimFolder } from './paths.js';
 import { manifestFolder, StepFailed, type World } from './world.js';
 
@@ -66,7 +67,11 @@ export async function writeShim(world: Pick<World, 'stateFolder' | 'self'>): Pro
   const file = join(folder, 'metawsm');
   const text = `#!/bin/sh\nexec ${quote(world.self.node)} ${quote(world.self.main)} "$@"\n`;
   const there = await readRegular(file, 65_536);
-  if (there.kind === 'file' && there.bytes.toString('utf8') === text) return;
+  if (there.kind === 'file' && there.bytes.toString('utf8') === text) {
+    // Agents start side by side: one may have died over its file after another's was in place.
+    removeLeftovers(folder);
+    return;
+  }
   await mkdir(folder, { recursive: true, mode: 0o700 });
   await writeAtomic(file, text, { mode: 0o755 });
   await chmod(file, 0o755);

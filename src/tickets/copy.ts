@@ -4,7 +4,7 @@ import { constants } from 'node:fs';
 import { type FileHandle, lstat, open, readdir, rename, unlink } from 'node:fs/promises';
 import { basename, dirname, isAbsolute, join, relative, resolve, sep } from 'node:path';
 import { ensureRealFolder, PathRefused } from '../tools/files.js';
-import { removeLeftovers, temporaryName } from '../tools/temporary.js';
+import { isTemporary, removeLeftovers, temporaryName } from '../tools/temporary.js';
 
 export interface TicketCopy {
   /** Absolute; inside `ticketsRoot`. */
@@ -48,8 +48,7 @@ export async function copyTicketFolder(copy: TicketCopy): Promise<TicketCopied> 
       return;
     }
     for (const entry of entries) {
-      // A file on its way to its name, here or in the tree, is none yet.
-      if (entry.name.startsWith('.metawsm-') || entry.name === '.git') continue;
+      if (isSkipped(entry.name)) continue;
       if (entry.isDirectory()) await copyFolder(join(from, entry.name), join(to, entry.name));
       else if (entry.isFile()) await copyOne(join(from, entry.name), join(to, entry.name));
     }
@@ -70,6 +69,31 @@ export async function copyTicketFolder(copy: TicketCopy): Promise<TicketCopied> 
     }
     placed[name] = wanted;
   }
+}
+
+/**
+ * What `copyTicketFolder` would place where nothing is yet. Recorded before it begins, it tells metawsm's own files
+ * from an agent's work also when a crash keeps the rest from being recorded.
+ */
+export async function newTicketFiles(copy: TicketCopy): Promise<TicketCopied['placed']> {
+  const target = join(copy.worktree, copy.relativeRoot, below(copy.ticketsRoot, copy.ticketFolder));
+  const placed: Record<string, string> = {};
+  const entries = await readdir(copy.ticketFolder, { withFileTypes: true, recursive: true });
+  for (const entry of entries) {
+    const from = join(entry.parentPath, entry.name);
+    const way = below(copy.ticketFolder, from);
+    if (!entry.isFile() || way.split(sep).some(isSkipped)) continue;
+    const to = join(target, way);
+    if ((await contentHash(to).catch(() => 'other')) !== 'absent') continue;
+    const hash = await contentHash(from);
+    if (hash !== 'absent' && hash !== 'other') placed[slashed(relative(copy.worktree, to))] = hash;
+  }
+  return placed;
+}
+
+/** A file on its way to its name is none yet. */
+function isSkipped(name: string): boolean {
+  return isTemporary(name) || name.startsWith('.metawsm-') || name === '.git';
 }
 
 /** sha256 of a regular file; `other`: a link, a folder, or anything else. */

@@ -1,7 +1,7 @@
 /** The files inside one ticket's folder, whoever made it: documents found by title, the changelog, the status. */
 import { constants } from 'node:fs';
 import { open, readdir } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import {
   ensureRealFolder,
   isRealFolder,
@@ -11,7 +11,7 @@ import {
   sha256,
   writeAtomic,
 } from '../tools/files.js';
-import { removeLeftovers, writerName } from '../tools/temporary.js';
+import { removeLeftovers, temporaryName } from '../tools/temporary.js';
 import { oneLine, setFrontmatterValue, splitDocument, topLevelScalar, yamlScalar } from './frontmatter.js';
 import { documentName, localDate, nextNumber, withLineEnd } from './layout.js';
 import { clearCreationLock, withCreationLock } from './lock.js';
@@ -55,7 +55,7 @@ export async function addDocument(ticketFolder: string, title: string, text: str
   await ensureRealFolder(folder, { below: ticketFolder });
   const names = await readdir(folder);
   removeLeftovers(folder);
-  const temporary = join(folder, `.metawsm-${writerName()}.tmp`);
+  const temporary = temporaryName(join(folder, 'metawsm'));
   await writeAtomic(temporary, text);
   for (let number = nextNumber(names); ; number++) {
     const path = join(folder, documentName(number, title));
@@ -86,6 +86,7 @@ export async function writeBriefInto(
     });
   }
   await clearCreationLock(root, brief.ticketId);
+  removeLeftovers(dirname(found.path));
   if (hasBody(found.text, brief.body)) return { path: found.path, hash: found.hash, result: 'unchanged' };
   // Without a recorded hash it is our own, left by a crash before its body or the record was written:
   // nobody else writes a document of this run's name.

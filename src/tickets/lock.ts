@@ -79,7 +79,7 @@ async function removeDead(lock: string): Promise<boolean> {
   for (const name of await readdir(lock).catch(() => [])) {
     const path = join(lock, name);
     const owner = writerOf(name);
-    if (owner === 'alive' || (owner === 'unknown' && !(await isOld(path)))) continue;
+    if (owner === 'alive' || (owner === 'unknown' && !(await isOld(lock)))) continue;
     await rm(path, { recursive: true, force: true });
     removed = true;
   }

@@ -8,6 +8,7 @@ import { look, run } from './git.js';
 import type { ConfigSnapshot } from './git-config.js';
 import { ALL_FILTERS, type FiltersOff, filtersOff, mayHoldRepositories } from './git-filters.js';
 import { type GitOperation, gitDirOf, isThere, operationIn } from './git-read.js';
+import { isTemporary } from './temporary.js';
 
 /** What metawsm put into a worktree: path relative to it → sha256 of the content, or `link:<target>`. */
 export type Placed = Readonly<Record<string, string>>;
@@ -125,9 +126,19 @@ function nullIf(text: string, none: string): string | null {
   return text === none ? null : text;
 }
 
-/** metawsm's own folder at the top of a worktree. */
+/** How the name of a copy ends until it is whole. */
+export const COPY_SUFFIX = '.metawsm-copy';
+
+/** metawsm's own folder at the top of a worktree, and copies of its own that were not finished. */
 export function isOwn(path: string): boolean {
-  return path === '.metawsm' || path.startsWith('.metawsm/');
+  const name = path.slice(path.lastIndexOf('/') + 1);
+  return (
+    path === '.metawsm' ||
+    path.startsWith('.metawsm/') ||
+    // What a crash left of a copy on its way to its name.
+    isTemporary(name) ||
+    name.endsWith(COPY_SUFFIX)
+  );
 }
 
 /** Whether a file or link is still what metawsm put there. */

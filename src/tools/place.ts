@@ -17,7 +17,7 @@ import {
 } from 'node:fs/promises';
 import { basename, dirname, isAbsolute, join, relative, sep } from 'node:path';
 import { run } from './git.js';
-import { fingerprintOf, isOwn } from './git-status.js';
+import { COPY_SUFFIX, fingerprintOf, isOwn } from './git-status.js';
 
 export interface PlaceResult {
   /** Path relative to the worktree → sha256 of the content, or `link:<target>`. */
@@ -133,7 +133,7 @@ async function copyOne(from: string, to: string, name: string): Promise<string |
   const problem = await makeParents(to, name);
   if (problem !== null) return problem;
   // A fixed name: what a killed copy left is removed by the next one.
-  const temporary = join(dirname(target), `.${basename(target)}.metawsm-copy`);
+  const temporary = join(dirname(target), `.${basename(target)}${COPY_SUFFIX}`);
   await unlink(temporary).catch(() => {});
   if ((await fingerprintOf(target)) !== null) return keepExisting(origin, target);
   try {

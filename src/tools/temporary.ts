@@ -38,6 +38,11 @@ export function writerOf(name: string): 'alive' | 'dead' | 'unknown' {
   return probe({ pid: Number(pid), pidStart: '' });
 }
 
+/** Whether a name is one that `temporaryName` gives. */
+export function isTemporary(name: string): boolean {
+  return name.startsWith('.') && name.endsWith('.tmp') && WRITER.test(name);
+}
+
 /** Removes temporary files in a folder that a crash left: those beside `file`, by default all. */
 export function removeLeftovers(folder: string, file = ''): void {
   let names: string[];
@@ -48,7 +53,7 @@ export function removeLeftovers(folder: string, file = ''): void {
   }
   const prefix = file === '' ? '.' : prefixOf(file);
   for (const name of names) {
-    if (!name.startsWith(prefix) || !name.endsWith('.tmp') || writerOf(name) !== 'dead') continue;
+    if (!name.startsWith(prefix) || !isTemporary(name) || writerOf(name) !== 'dead') continue;
     try {
       unlinkSync(join(folder, name));
     } catch {

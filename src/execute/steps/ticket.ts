@@ -1,6 +1,6 @@
 /** The ticket, the run's brief among its documents, and its copy in the first repo's worktree. */
 import { renderBrief } from '../../tickets/brief.js';
-import { copyTicketFolder } from '../../tickets/copy.js';
+import { copyTicketFolder, newTicketFiles } from '../../tickets/copy.js';
 import { ticketDriver } from '../../tickets/index.js';
 import type { TicketDriver } from '../../tickets/ticket.js';
 import { briefInput } from '../brief-input.js';
@@ -63,13 +63,16 @@ export const ticketCopy: StepHandler<'ticket.copy'> = {
     const folder = await (await driverOf(ctx)).find(run.ticketId);
     const repo = run.repos.find((r) => r.name === step.repo);
     if (folder === null || run.ticketRoot === null || repo === undefined) return;
-    const copied = await copyTicketFolder({
+    const copy = {
       ticketFolder: folder,
       ticketsRoot: run.ticketRoot,
       worktree: step.path,
       relativeRoot: step.relative,
       placed: repo.placed,
-    });
+    };
+    const fresh = await newTicketFiles(copy);
+    await world.store.updateRepo(run.id, step.repo, { placed: { ...repo.placed, ...fresh } });
+    const copied = await copyTicketFolder(copy);
     await world.store.updateRepo(run.id, step.repo, { placed: { ...repo.placed, ...copied.placed } });
     for (const path of copied.kept) {
       world.reporter.emit({

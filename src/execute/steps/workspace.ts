@@ -1,9 +1,11 @@
 /** The workspace folder and the sentinel folders in it. */
 import { cp, lstat, mkdir, readdir, rename, rm, rmdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { clearCreationLock } from '../../tickets/lock.js';
 import { ensureRealFolder, isRealFolder, makeFolders } from '../../tools/files.js';
-import { runFolder } from '../paths.js';
-import { type StepHandler, StepRefused } from '../world.js';
+import { removeLeftovers } from '../../tools/temporary.js';
+import { runFolder, shimFolder } from '../paths.js';
+import { type StepContext, type StepHandler, StepRefused } from '../world.js';
 
 export const workspaceCreate: StepHandler<'workspace.create'> = {
   async look(step) {
@@ -19,9 +21,9 @@ export const workspaceCreate: StepHandler<'workspace.create'> = {
 };
 
 export const workspaceRemove: StepHandler<'workspace.remove'> = {
-  async look(step) {
+  async look(step, ctx) {
     if ((await lstat(step.path).catch(() => null)) !== null) return false;
-    await removeDay(step.path);
+    await removeTraces(ctx);
     return true;
   },
   async do(step, ctx) {
@@ -35,11 +37,13 @@ export const workspaceRemove: StepHandler<'workspace.remove'> = {
         'look at it, then run the command again',
       );
     }
+    for (const agent of run.agents) removeLeftovers(agent.sentinelDir);
+    removeLeftovers(join(step.path, '.metawsm'));
     // Notes that an agent left beside the worktrees, and its sentinels, are work too: they move, they are not removed.
     const keep = join(runFolder(stateFolder, run.id), 'workspace');
     for (const name of [...left, '.metawsm']) await moveInto(join(step.path, name), keep);
     await rmdir(step.path);
-    await removeDay(step.path);
+    await removeTraces(ctx);
     if (left.length > 0) {
       ctx.world.reporter.emit({
         type: 'warning',
@@ -52,9 +56,12 @@ export const workspaceRemove: StepHandler<'workspace.remove'> = {
   },
 };
 
-/** The day's folder goes with its last workspace. */
-async function removeDay(workspace: string): Promise<void> {
-  await rmdir(dirname(workspace)).catch(() => undefined);
+/** What lies outside of the workspace: the day's folder goes with its last one; what a crash left of a ticket goes. */
+async function removeTraces(ctx: StepContext): Promise<void> {
+  const run = await ctx.run();
+  removeLeftovers(shimFolder(ctx.world.stateFolder));
+  await rmdir(dirname(run.workspace)).catch(() => undefined);
+  if (run.ticketRoot !== null) await clearCreationLock(run.ticketRoot, run.ticketId);
 }
 
 /** Move a file or folder, also to another file system; never over something that is there. */
