@@ -305,7 +305,10 @@ async function recordPlan(
 
 /** What is to be said to an agent, after what it was not told yet. */
 function moreFeedback(agent: RecordedAgent, text: string, at: number): Feedback {
-  const before = agent.feedback === null ? '' : `${agent.feedback.text}\n\n`;
+  const { feedback } = agent;
+  // Said again because a crash kept it from being delivered: it is the same word.
+  if (feedback !== null && `\n\n${feedback.text}`.endsWith(`\n\n${text.trimEnd()}`)) return feedback;
+  const before = feedback === null ? '' : `${feedback.text}\n\n`;
   return { mark: new Date(at).toISOString(), text: `${before}${text.trimEnd()}` };
 }
 

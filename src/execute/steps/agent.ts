@@ -151,7 +151,8 @@ async function deliverFeedback(ctx: StepContext, run: RecordedRun, agent: Record
   if (file.kind !== 'file' || !file.bytes.toString('utf8').includes(mark)) {
     await appendFeedback(run.workspace, agent.sentinelDir, `${feedback.text}\n\n${mark}`, now());
   }
-  await tellTicket(ctx, run, `Feedback to ${agent.name}, attempt ${agent.attempt}: ${feedback.text}`);
+  // By its mark, not by the attempt: one that a crash cut off is followed by another with the same feedback.
+  await tellTicket(ctx, run, `Feedback to ${agent.name} (${feedback.mark}): ${feedback.text}`);
   await store.updateAgent(run.id, agent.name, { feedback: null });
 }
 
