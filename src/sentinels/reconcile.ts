@@ -173,10 +173,12 @@ function decideAgent(
   const unreadAnswer = unreadAnswerOf(run, agent, seen, own.get('guidance-response'));
   const completeOn = run.intent.agents.find((a) => a.name === agent.name)?.completeOn ?? 'signal';
   const startFailed = run.steps.some((s) => s.id === `agent.start/${agent.name}` && s.state === 'failed');
+  // A run that is being closed, or is closed, has lost its workspace with what was claimed there.
+  const keeps = run.state === 'closing' || run.state === 'closed';
   const { verdict, live } = judge(
     agent,
     seen,
-    completion,
+    completion !== undefined || (keeps && agent.state === 'completed'),
     completeOn,
     pending,
     unreadAnswer !== null,
@@ -243,7 +245,7 @@ function decideAgent(
 function judge(
   agent: RecordedAgent,
   seen: ObservedAgent | undefined,
-  completion: OwnSentinel | undefined,
+  claimed: boolean,
   completeOn: 'signal' | 'exit',
   pending: boolean,
   answerUnread: boolean,
@@ -254,7 +256,7 @@ function judge(
   const exit = seen.exit;
   const live = exit === null && (seen.process === 'alive' || seen.process === 'unknown');
   if (agent.stoppedAttempt === agent.attempt) return { verdict: 'stopped', live };
-  if (completion !== undefined) return { verdict: 'completed', live };
+  if (claimed) return { verdict: 'completed', live };
   if (exit !== null) {
     // Ended by a signal that was not metawsm's: killed or crashed, which is no verdict of the agent's own.
     if (exit.signal !== null) return { verdict: 'dead', live: false };
