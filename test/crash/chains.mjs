@@ -1,5 +1,8 @@
 /** The commands that a run is led through. */
 import { execFileSync } from 'node:child_process';
+import fs from 'node:fs';
+import path from 'node:path';
+import { readDatabase } from './snapshot.mjs';
 import { main } from './world.mjs';
 
 /** Every recorded attempt is at work. */
@@ -40,6 +43,12 @@ const stop = { name: 'stop', argv: ['stop', 'run.yaml'] };
 const resume = { name: 'resume', argv: ['resume', 'run.yaml'], settle: (world) => alive(world, 2) };
 const cleanup = { name: 'cleanup', argv: ['cleanup', 'run.yaml'] };
 
+/** All that the agents were told. */
+function feedbackOf(agents) {
+  const files = agents.map(({ sentinel_dir }) => path.join(sentinel_dir, 'operator-feedback.md'));
+  return files.map((file) => (fs.existsSync(file) ? fs.readFileSync(file, 'utf8') : '')).join('\n');
+}
+
 function aliveFirst(world) {
   return (
     world.has('answered') &&
@@ -62,10 +71,65 @@ const wait = {
 };
 const close = { name: 'close', argv: ['close', 'run.yaml'] };
 
+/** The manifest changes: its intake, a new repo and criterion in place, one agent by restart. */
+const change = {
+  name: 'change',
+  argv: ['apply', 'run.yaml', '--yes'],
+  before: async (world) => {
+    await world.repo('repos/extra', { 'README.md': '# extra\n' });
+    const manifest = JSON.parse(world.read('project/run.yaml'));
+    manifest.intake.goal = 'Limit logins, and say so';
+    manifest.repos.push({ name: 'extra', path: '../repos/extra' });
+    manifest.done_criteria.push('The README documents it');
+    manifest.agents[1].env = { CHANGED: 'yes' };
+    world.write('project/run.yaml', JSON.stringify(manifest));
+  },
+  settle: (world) => alive(world, 2),
+};
+const iterate = {
+  name: 'iterate',
+  argv: ['iterate', 'run.yaml', '--feedback', '- make it blue'],
+  // Said once: what was recorded of it is gone on with.
+  again: async (world) => {
+    const { agents, steps } = await readDatabase(world);
+    const said =
+      agents.some(({ feedback }) => feedback !== null) || steps.some(({ state }) => state !== 'done');
+    return said || /make it blue/.test(feedbackOf(agents)) ? ['resume', 'run.yaml'] : null;
+  },
+  settle: (world) => alive(world, 2),
+};
+/** Work that exists nowhere else is saved first. */
+const force = {
+  name: 'force',
+  argv: ['cleanup', 'run.yaml', '--force'],
+  before: async (world) => {
+    const [tree] = (await world.git('repos/api', 'worktree', 'list', '--porcelain')).split('\n\n').slice(1);
+    world.write(`${tree.split('\n')[0].slice(`worktree ${world.dir}/`.length)}/untracked.txt`, 'work\n');
+  },
+};
+
+/** An apply that nobody goes on with: whatever it left, cleanup takes away. */
+const halfApply = { ...apply, name: 'half an apply', leave: true };
+const abandon = {
+  ...cleanup,
+  name: 'abandon',
+  // It died before anything was recorded.
+  isDone: ({ code, stdout, stderr }) => code === 64 && /no run|no state|nothing/i.test(stdout + stderr),
+};
+
 export const CHAINS = [
   { name: 'operate', phases: [apply, guide, restart, stop, resume, cleanup] },
+  { name: 'rework', phases: [apply, guide, change, iterate, force] },
+  { name: 'give up', phases: [halfApply, abandon], compare: isLeftover },
   ...(offers('close') ? [{ name: 'deliver', phases: [apply, guide, wait, close] }] : []),
 ];
+
+/** Lines of a snapshot that tell of something that should be gone, however far the run came. */
+function isLeftover(line) {
+  return /^process|^db locks|^file workspaces|^git \S+\/(api|web) (worktree|holds)|\.tmp\b|_metawsm|metawsm-copy/.test(
+    line,
+  );
+}
 
 /** Whether metawsm has a command. */
 function offers(command) {

@@ -1,5 +1,5 @@
 /**
- * `npm run test:crash -- [--count N] [--seed S] [--lanes N] [--only I] [--session process] [--keep] [--quiet]`: the proof that metawsm survives crashes.
+ * `npm run test:crash -- [--count N] [--seed S] [--lanes N] [--only I] [--session process] [--chain operate] [--keep] [--quiet]`: the proof that metawsm survives crashes.
  *
  * Each of the N lives leads a run through its commands. Every command is killed, with SIGKILL, at chosen moments:
  * right before or after a change of a file, a commit of the journal, the start of a program (all of them in turn,
@@ -26,6 +26,7 @@ const { values } = parseArgs({
   options: {
     count: { type: 'string', default: '20' },
     seed: { type: 'string', default: '1' },
+    chain: { type: 'string' },
     lanes: { type: 'string', default: '2' },
     only: { type: 'string' },
     session: { type: 'string' },
@@ -36,7 +37,8 @@ const { values } = parseArgs({
 const seed = Number(values.seed);
 const all = hasTmux ? ['process', 'tmux'] : ['process'];
 const sessions = values.session === undefined ? all : [values.session];
-const kinds = CHAINS.flatMap((chain) => sessions.map((session) => ({ chain, session })));
+const chains = CHAINS.filter(({ name }) => values.chain === undefined || values.chain === name);
+const kinds = chains.flatMap((chain) => sessions.map((session) => ({ chain, session })));
 const total = { kills: 0, lives: 0, commands: new Map(), slowest: { ms: 0, what: '' } };
 const divergences = [];
 
@@ -102,6 +104,7 @@ async function baseline(chain, session) {
 async function settled(world, phase) {
   await phase.settle?.(world);
   const status = await world.run(['status', 'run.yaml', '--json']);
+  if (isUnknown(status)) return snapshot(world);
   if (status.code !== 0) throw new Error(`status failed:\n${said(status)}`);
   const { run, agents, guidance, warnings, next } = JSON.parse(status.stdout);
   const told = {
@@ -128,8 +131,11 @@ async function lead(life) {
   try {
     for (const phase of chain.phases) {
       const undisturbed = phases.get(phase.name);
-      await through(world, phase, undisturbed, turn, random, history);
-      const lines = difference(undisturbed.lines, await settled(world, phase));
+      await through(world, chain, phase, undisturbed, turn, random, history);
+      if (phase.leave) continue;
+      const { compare = () => true } = chain;
+      const left = await settled(world, phase);
+      const lines = difference(undisturbed.lines.filter(compare), left.filter(compare));
       if (lines.length > 0) throw new Divergence(phase, lines);
     }
   } catch (error) {
@@ -147,13 +153,13 @@ async function lead(life) {
 }
 
 /** Runs a command until it gets through, killing it up to a few times. */
-async function through(world, phase, undisturbed, turn, random, history) {
+async function through(world, chain, phase, undisturbed, turn, random, history) {
   const kills = 1 + Math.floor(random() * 3);
   await phase.before?.(world);
   for (let tries = 0; ; tries++) {
     const kill = tries < kills ? choose(undisturbed, tries === 0 ? turn : null, random) : null;
-    // Sometimes the next command after a crash is another one.
-    const argv = tries > 0 && phase.instead !== undefined && random() < 0.2 ? phase.instead : phase.argv;
+    // The command that goes on may be another one.
+    const argv = (tries > 0 && (await phase.again?.(world))) || phase.argv;
     const looks = random() < 0.25;
     const result = await world.run(argv, { kill });
     if (result.killed) {
@@ -161,16 +167,17 @@ async function through(world, phase, undisturbed, turn, random, history) {
       total.commands.set(phase.name, (total.commands.get(phase.name) ?? 0) + 1);
       history.push(`${phase.name}: killed ${kill?.tree ? 'with its children' : 'alone'} ${result.where}`);
       if (looks) await look(world, history);
+      if (phase.leave) return;
       continue;
     }
     if (result.hung) throw new Error(`${argv.join(' ')} hangs\n${said(result)}`);
     if (tries > 0 && result.ms - undisturbed.ms > total.slowest.ms) {
       total.slowest = { ms: result.ms - undisturbed.ms, what: history.slice(-1)[0] ?? '' };
     }
-    const fine = result.code === 0 || (tries > 0 && phase.isDone?.(result) === true);
+    const fine = result.code === 0 || ((tries > 0 || chain.compare) && phase.isDone?.(result) === true);
     if (!fine) throw new Error(`${argv.join(' ')} after ${tries} kills\n${said(result)}`);
     history.push(`${argv[0]}: got through`);
-    if (argv === phase.argv) return;
+    return;
   }
 }
 
@@ -187,7 +194,7 @@ function choose({ moments, ms }, turn, random) {
 /** Between a crash and the next try: status must answer, and not call dead what lives or living what is dead. */
 async function look(world, history) {
   const status = await world.run(['status', 'run.yaml', '--json']);
-  if (status.code === 64 && /no run|nothing|no state|not exist/i.test(status.stdout + status.stderr)) return;
+  if (isUnknown(status)) return;
   if (status.code !== 0) throw new Error(`status between two tries\n${said(status)}`);
   history.push('status: looked');
   const living = world.agents();
@@ -200,6 +207,11 @@ async function look(world, history) {
       throw new Error(`status says ${name} is ${state}, and it lives`);
     }
   }
+}
+
+/** The crash came before anything was recorded. */
+function isUnknown({ code, stdout, stderr }) {
+  return code === 64 && /no run|nothing|no state|not exist/i.test(stdout + stderr);
 }
 
 function said({ argv, code, stdout, stderr }) {

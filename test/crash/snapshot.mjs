@@ -80,6 +80,8 @@ export function inWords(lines) {
 /** All rows of the database, which is checked first. */
 export async function readDatabase(world) {
   const file = path.join(world.state, 'metawsm.db');
+  if (!fs.existsSync(file))
+    return Object.fromEntries(['events', ...Object.keys(TABLES)].map((name) => [name, []]));
   const db = await new Promise((resolve, reject) => {
     const opened = new sqlite3.Database(file, sqlite3.OPEN_READWRITE, (error) =>
       error === null ? resolve(opened) : reject(error),
@@ -117,6 +119,7 @@ function rowOf(table, row, rows) {
       out[key] = value === null ? null : value === row.attempt ? '<newest>' : '<earlier>';
     } else if (table === 'guidance' && key === 'attempt') out[key] = '<attempt>';
     else if (table === 'agents' && key === 'ended_at') out[key] = value === null ? null : '<time>';
+    else if (key === 'placed') out[key] = Object.entries(JSON.parse(value)).sort().flat().join(' ');
     else out[key] = value;
   }
   return out;
@@ -148,7 +151,8 @@ async function gitLines(world) {
     ? fs.readdirSync(clones).map((name) => path.join('project/.metawsm/clones', name))
     : [];
   const lines = [];
-  for (const folder of ['repos/api', 'repos/web', 'origin/api.git', 'origin/lib.git', ...cloned]) {
+  const extra = fs.existsSync(path.join(world.dir, 'repos/extra/.git')) ? ['repos/extra'] : [];
+  for (const folder of ['repos/api', 'repos/web', ...extra, 'origin/api.git', 'origin/lib.git', ...cloned]) {
     const say = (text) => lines.push(`git ${folder} ${text}`);
     const git = (...args) => world.git(folder, ...args);
     for (const ref of split(await git('for-each-ref', '--format=%(refname) %(tree) %(subject) %(upstream)')))
@@ -261,6 +265,8 @@ function normalise(world, run, text) {
   return (
     out
       .replaceAll(/attempt-\d+/g, 'attempt-N')
+      // What changed is told in a list only by who saw the change; the brief itself always says all.
+      .replaceAll(/(\\n\\nWhat changed:\\n\\n(- .*?\\n)+)?\\n\\?n?<!-- brief [0-9a-f]+ -->/g, '<brief>')
       // The clone's name has a hash of its url, which is in this world's folder.
       .replaceAll(/\blib-[0-9a-f]{10}\b/g, 'lib-<url>')
       .replaceAll(/\b\d{8}T\d{9}Z-[0-9a-f]{8}-/g, '<stamp>-')
