@@ -1,10 +1,19 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
-import { join } from 'node:path';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+} from 'node:fs';
+import { basename, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { addWorktree, discardHalfMade } from '../../src/tools/git-add.js';
-import { removeWorktree } from '../../src/tools/git-remove.js';
+import { asideOf, removeBrokenEntries, removeWorktree } from '../../src/tools/git-remove.js';
 import { halfMadeWorktree, listWorktrees, worktreeState } from '../../src/tools/git-worktree.js';
 import { commit, newRepo, sh, temporaryFolder, write } from './git-rig.js';
 
@@ -288,6 +297,31 @@ describe('removeWorktree', () => {
     rmSync(theirs, { recursive: true });
     expect(await removeWorktree({ source, path, force: false })).toMatchObject({ removed: true });
     expect((await listWorktrees(source)).map((each) => each.path)).toEqual([source, theirs]);
+  });
+
+  test('a removal that a crash cut off is finished, wherever that was', async () => {
+    const { source, path, base } = setting();
+    await addWorktree({ source, path, branch: 'b', commit: base, existing: false });
+    renameSync(path, asideOf(path));
+    expect(await removeWorktree({ source, path, force: true })).toMatchObject({ removed: true });
+    expect(existsSync(asideOf(path))).toBe(false);
+    expect(await listWorktrees(source)).toHaveLength(1);
+
+    mkdirSync(asideOf(path));
+    expect(await removeWorktree({ source, path, force: true })).toMatchObject({ removed: false });
+    expect(existsSync(asideOf(path))).toBe(false);
+  });
+
+  test('entries that say no place are removed, where they are named after the worktree', async () => {
+    const { source, path, base } = setting();
+    await addWorktree({ source, path, branch: 'b', commit: base, existing: false });
+    const entries = join(source, '.git/worktrees');
+    const named = basename(path);
+    for (const name of [`${named}1`, `${named}-other`]) mkdirSync(join(entries, name));
+    write(entries, `${named}1/locked`, 'initializing');
+    await removeBrokenEntries(source, path);
+    expect(readdirSync(entries).sort()).toEqual([named, `${named}-other`]);
+    expect(await listWorktrees(source)).toHaveLength(2);
   });
 
   test('read-only folders do not stop it', async () => {
