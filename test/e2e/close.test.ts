@@ -324,6 +324,12 @@ describe('what an agent writes does not open a gate', () => {
     },
   );
 
+  test('what setup configures is the operator’s own', async ({ rig }) => {
+    const setup = ['git config core.hooksPath .husky', 'git config alias.co checkout'];
+    await ready(rig, { keys: { repos: [{ name: 'api', path: '../repos/api', setup }] } });
+    await rig.run('close run.yaml');
+  });
+
   test('a hook is neither run nor passed', async ({ rig }) => {
     const { repos } = await ready(rig);
     for (const name of ['reference-transaction', 'post-checkout', 'pre-push', 'post-merge']) {

@@ -1,8 +1,10 @@
 /** Setup commands of a repo: run in the fresh worktree, their output kept, their whole process tree ended with them. */
 import { closeSync, mkdirSync, openSync } from 'node:fs';
 import { dirname } from 'node:path';
+import type { StepOf } from '../../plan/steps.js';
 import { shellArgv } from '../../sessions/argv.js';
 import { tailLines } from '../../tools/files.js';
+import { configSnapshot } from '../../tools/git-config.js';
 import { gated, processStart, terminateTree } from '../../tools/process.js';
 import { stepLog } from '../paths.js';
 import { manifestFolder, type StepContext, StepFailed, type StepHandler } from '../world.js';
@@ -56,8 +58,20 @@ export const setupRun: StepHandler<'setup.run'> = {
     } finally {
       closeSync(fd);
     }
+    await keepConfig(step, ctx);
   },
 };
+
+/**
+ * What setup does to git's configuration (husky's hooks, say) is the operator's will: as long as no agent was
+ * there, close compares with what setup left.
+ */
+async function keepConfig(step: StepOf<'setup.run'>, ctx: StepContext): Promise<void> {
+  const run = await ctx.run();
+  if (run.agents.some((agent) => agent.attempt > 0)) return;
+  const configAtCreation = await configSnapshot(step.cwd);
+  await ctx.world.store.updateRepo(run.id, step.repo, { configAtCreation });
+}
 
 interface End {
   readonly failed: boolean;
