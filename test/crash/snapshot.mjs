@@ -190,10 +190,21 @@ function fileLines(world, plain) {
       if (stats.isSymbolicLink()) lines.push(plain(`${shown} -> ${fs.readlinkSync(full)}`));
       else if (stats.isDirectory()) lines.push(plain(shown));
       else if (/\.(db|log)$/.test(file)) lines.push(plain(`${shown} ${stats.size > 0 ? 'text' : 'empty'}`));
-      else lines.push(plain(`${shown} ${JSON.stringify(fs.readFileSync(full, 'utf8'))}`));
+      else lines.push(plain(`${shown} ${JSON.stringify(textOf(full))}`));
     }
   }
   return lines;
+}
+
+/** Entries of agents that were started side by side come in any order. */
+function textOf(file) {
+  const text = fs.readFileSync(file, 'utf8');
+  return file.endsWith('/changelog.md')
+    ? text
+        .split(/\n(?=## )/)
+        .sort()
+        .join('\n')
+    : text;
 }
 
 /** Attempts by what became of them: those given up left nothing but the claim, those that ran their records. */
