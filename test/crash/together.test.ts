@@ -163,7 +163,7 @@ const COMMANDS = [
 /** One operator's commands, one after the other. */
 async function operate(rig: Rig, random: () => number): Promise<Result[]> {
   const results: Result[] = [];
-  for (let n = 0; n < 7; n++) {
+  for (let n = 0; n < 5; n++) {
     const command = COMMANDS[Math.floor(random() * COMMANDS.length)] ?? COMMANDS[0];
     results.push(await rig.run([...command, ...PATIENT], { code: 'any', timeout: 120_000 }));
   }
