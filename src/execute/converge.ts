@@ -10,6 +10,7 @@ import type { Lock } from '../state/locks.js';
 import { lookAt, recordLook, type Warner } from './look.js';
 import { isFinished, newIdentity, type Prepared, prepare } from './prepare.js';
 import { type SavedPlan, sealsOf, staleReason } from './saved-plan.js';
+import { BRIEF_CHANGES } from './steps/brief.js';
 import { type Failure, type Rendering, runPlan } from './tasks.js';
 import { StepFailed, StepRefused, type World } from './world.js';
 
@@ -280,6 +281,11 @@ async function recordPlan(
       // An operator who steps in gives the agents all their attempts back.
       const fixAttempts = request.kind === 'iterate' ? (request.fixAttempt ?? 0) : 0;
       await store.saveFixAttempts(run.id, fixAttempts);
+    }
+    for (const { step, action } of plan.steps) {
+      // With the intent that it comes from: after a crash no comparison would show it again.
+      if (step.kind !== 'brief.write' || action === 'none' || step.changed.length === 0) continue;
+      await store.appendEvent(run.id, BRIEF_CHANGES, { changed: step.changed });
     }
     await store.planSteps(
       run.id,

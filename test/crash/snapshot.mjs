@@ -276,8 +276,7 @@ function normalise(world, run, text) {
   return (
     out
       .replaceAll(/attempt-\d+/g, 'attempt-N')
-      // What changed is told in a list only by who saw the change; the brief itself always says all.
-      .replaceAll(/(\\n\\nWhat changed:\\n\\n(- .*?\\n)+)?\\n\\?n?<!-- brief [0-9a-f]+ -->/g, '<brief>')
+      .replaceAll(/<!-- brief [0-9a-f]+ -->/g, '<brief>')
       // The clone's name has a hash of its url, which is in this world's folder.
       .replaceAll(/\blib-[0-9a-f]{10}\b/g, 'lib-<url>')
       .replaceAll(/\b\d{8}T\d{9}Z-[0-9a-f]{8}-/g, '<stamp>-')

@@ -6,7 +6,7 @@ import { appendFeedback, FEEDBACK_FILE } from '../../sentinels/sentinels.js';
 import { renderAgentBrief, renderContext } from '../../tickets/brief.js';
 import { ensureRealFolder, MAX_DOCUMENT_BYTES, readRegular, sha256, writeAtomic } from '../../tools/files.js';
 import { briefInput } from '../brief-input.js';
-import { manifestFolder, type StepHandler } from '../world.js';
+import { manifestFolder, type StepContext, type StepHandler } from '../world.js';
 
 export const briefWrite: StepHandler<'brief.write'> = {
   // Written by rename, the same text each time: doing it again is as good as looking.
@@ -28,10 +28,11 @@ export const briefWrite: StepHandler<'brief.write'> = {
       });
 
     const agents = run.agents.filter((agent) => !agent.removed);
+    const changed = [...(await untold(ctx)), ...step.changed];
     for (const agent of agents) {
       // First: nothing is read or written through a link that took the folder's place.
       await ensureRealFolder(agent.sentinelDir, { below: run.workspace });
-      await tellWhatChanged(run, agent.sentinelDir, text, step.changed, now());
+      await tellWhatChanged(run, agent.sentinelDir, text, changed, now());
       await writeAtomic(join(agent.sentinelDir, 'brief.md'), text);
       await writeContext(run.workspace, agent.sentinelDir, contextFor(agent.name, agent.sentinelDir));
     }
@@ -43,6 +44,20 @@ export const briefWrite: StepHandler<'brief.write'> = {
     }
   },
 };
+
+/** In the journal: what of the brief is about to change. */
+export const BRIEF_CHANGES = 'brief_changes';
+
+/** What changed since the agents were last told; a crash may have come in between. */
+async function untold({ world, runId }: StepContext): Promise<string[]> {
+  const events = await world.store.events(runId);
+  const told = events.findLastIndex(
+    ({ type, data }) => type === 'step' && data.id === 'brief.write' && data.state === 'done',
+  );
+  return events
+    .slice(told + 1)
+    .flatMap(({ type, data }) => (type === BRIEF_CHANGES ? (data.changed as string[]) : []));
+}
 
 /**
  * Before the brief is replaced: the word in operator-feedback.md carries a mark of the new text, so that a
