@@ -261,7 +261,12 @@ test('--on-exit stop ends the agents after SIGTERM, and only there', async ({ ri
 
 describe.skipIf(!hasTmux)('at a terminal', () => {
   /** A pane of a tmux server of its own, in which a shell runs metawsm and tells how it ended. */
+  let terminals = 0;
+
   class Terminal {
+    /** Each has a server of its own: one that is just ending would take the next one's session with it. */
+    private readonly socket = `terminal-${++terminals}`;
+
     constructor(
       private readonly rig: Rig,
       words: string,
@@ -276,7 +281,7 @@ describe.skipIf(!hasTmux)('at a terminal', () => {
     }
 
     tmux(...args: string[]): string {
-      return execFileSync('tmux', ['-L', 'terminal', '-f', '/dev/null', ...args], {
+      return execFileSync('tmux', ['-L', this.socket, '-f', '/dev/null', ...args], {
         encoding: 'utf8',
         env: { ...this.rig.env },
         stdio: 'pipe',
