@@ -1,7 +1,7 @@
 /** The workspace folder and the sentinel folders in it. */
 import { cp, lstat, mkdir, readdir, rename, rm, rmdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { clearCreationLock } from '../../tickets/lock.js';
+import { clearTicketLeftovers } from '../../tickets/leftovers.js';
 import { ensureRealFolder, isRealFolder, makeFolders } from '../../tools/files.js';
 import { removeLeftovers } from '../../tools/temporary.js';
 import { runFolder, shimFolder } from '../paths.js';
@@ -61,7 +61,9 @@ async function removeTraces(ctx: StepContext): Promise<void> {
   const run = await ctx.run();
   removeLeftovers(shimFolder(ctx.world.stateFolder));
   await rmdir(dirname(run.workspace)).catch(() => undefined);
-  if (run.ticketRoot !== null) await clearCreationLock(run.ticketRoot, run.ticketId);
+  if (run.intent.tickets.driver !== 'none' && run.ticketRoot !== null) {
+    await clearTicketLeftovers(run.ticketRoot, run.ticketId);
+  }
 }
 
 /** Move a file or folder, also to another file system; never over something that is there. */
