@@ -4,6 +4,7 @@ import {
   chmodSync,
   chownSync,
   copyFileSync,
+  cpSync,
   existsSync,
   mkdirSync,
   readdirSync,
@@ -18,7 +19,7 @@ import path from 'node:path';
 import { describe, expect } from 'vitest';
 import type { Status } from '../support/documents.js';
 import { isAlive, type Result, start } from '../support/processes.js';
-import { agent, hasTmux, main, type Rig, test } from '../support/rig.js';
+import { agent, checkout, hasTmux, main, type Rig, test } from '../support/rig.js';
 import { snapshot } from '../support/snapshot.js';
 
 /** No stack trace, and no claim that the world's trouble is a bug. */
@@ -220,6 +221,18 @@ test('a file size limit that the database meets is said', async ({ rig }) => {
 describe.skipIf(!isRoot || !tries(['setpriv', '--version']))('as somebody else', () => {
   const NOBODY = 65534;
 
+  /** The program where everybody can read it: the checkout may lie in a folder that is root's alone. */
+  function forEverybody(rig: Rig): string {
+    const folder = path.join(rig.dir, 'installed');
+    cpSync(path.dirname(main), path.join(folder, 'dist'), { recursive: true });
+    const others = ['package.json', 'schemas', 'node_modules/bindings', 'node_modules/file-uri-to-path'];
+    const sqlite3 = ['package.json', 'lib', 'build/Release/node_sqlite3.node'];
+    for (const name of [...others, ...sqlite3.map((each) => `node_modules/sqlite3/${each}`)]) {
+      cpSync(path.join(checkout, name), path.join(folder, name), { recursive: true });
+    }
+    return path.join(folder, 'dist', path.basename(main));
+  }
+
   test('a repo that cannot be read, or belongs to somebody else, is a problem with its name', async ({
     rig,
   }) => {
@@ -232,6 +245,7 @@ describe.skipIf(!isRoot || !tries(['setpriv', '--version']))('as somebody else',
       ],
       agents: [],
     });
+    const installed = forEverybody(rig);
     execFileSync('chown', ['-R', `${NOBODY}:${NOBODY}`, rig.dir]);
     // One that is closed to him, and one that git does not trust because it is root's.
     execFileSync('chown', ['-R', 'root:root', api.path, path.join(rig.dir, 'repos/web')]);
@@ -246,7 +260,7 @@ describe.skipIf(!isRoot || !tries(['setpriv', '--version']))('as somebody else',
           `${NOBODY}`,
           '--clear-groups',
           process.execPath,
-          main,
+          installed,
           command,
           'run.yaml',
         ],
