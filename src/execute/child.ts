@@ -1,5 +1,6 @@
 /** The program that a step runs, kept in the record, so that a metawsm that comes after a crash does not meet it. */
 import { setTimeout as delay } from 'node:timers/promises';
+import { removeDeadLocks } from '../tools/git-locks.js';
 import { probe, processStart, terminateTree } from '../tools/process.js';
 import type { StepContext } from './world.js';
 
@@ -36,5 +37,18 @@ export async function gitStillRuns(ctx: StepContext): Promise<void> {
       return;
     }
     await delay(wait);
+  }
+}
+
+/**
+ * Remove the locks at which a git of an earlier, killed metawsm left the refs that this step changes: nobody holds
+ * them any more, and every git fails at them. Call it where no git of the step still runs.
+ */
+export async function freeRefs(ctx: StepContext, repo: string, refs: readonly string[]): Promise<void> {
+  const run = await ctx.run();
+  const row = run.steps.find((step) => step.id === ctx.planned.id);
+  if (row === undefined || row.attempts === 0) return;
+  for (const file of await removeDeadLocks(repo, { refs, since: run.createdAt })) {
+    ctx.output(`${file} was left by a git that was killed, and is removed`);
   }
 }

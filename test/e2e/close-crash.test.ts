@@ -1,8 +1,9 @@
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { describe, expect } from 'vitest';
 import { named, ready } from '../support/closing.js';
 import type { EventLine } from '../support/documents.js';
+import { killingGit } from '../support/killing-git.js';
 import type { Repo } from '../support/repo.js';
 import { type Rig, test } from '../support/rig.js';
 import { filesBelow } from '../support/snapshot.js';
@@ -48,24 +49,11 @@ async function killedAt(rig: Rig, id: string, state: string): Promise<boolean> {
   return reached;
 }
 
-/** A git on PATH that kills its caller, once, before or after it moves main of a repository. */
-function killingGit(rig: Rig, name: string, when: 'before' | 'after'): Readonly<Record<string, string>> {
-  const bin = path.join(rig.dir, 'killing-bin');
-  mkdirSync(bin);
-  const lines = [
-    '#!/bin/sh',
-    `PATH='${rig.env.PATH}'; export PATH`,
-    'case "$* " in',
-    '  *" update-ref "*" refs/heads/main "*)',
-    `    if [ "$PWD" = '${path.join(rig.dir, 'repos', name)}' ] && mkdir '${bin}/killed' 2>/dev/null; then`,
-    when === 'after' ? '      git "$@"' : '',
-    '      kill -9 $PPID; exit 1',
-    '    fi ;;',
-    'esac',
-    'exec git "$@"',
-  ];
-  writeFileSync(path.join(bin, 'git'), `${lines.join('\n')}\n`, { mode: 0o755 });
-  return { PATH: `${bin}:${rig.env.PATH}` };
+/** Kills close when it moves main of a repository: before, after, or as the git that holds the lock is killed, too. */
+function killedMove(rig: Rig, name: string, when: 'before' | 'after' | 'locked') {
+  const first = { before: [], after: ['git "$@"'], locked: [': > .git/refs/heads/main.lock'] };
+  const cwd = path.join(rig.dir, 'repos', name);
+  return killingGit(rig, { words: '*" update-ref "*" refs/heads/main "*', cwd, first: first[when] });
 }
 
 const ONE = [
@@ -121,12 +109,13 @@ describe('killed between the moves of two bases', () => {
     ['after the first', 'api', 'after'],
     ['before the second', 'web', 'before'],
     ['after the second', 'web', 'after'],
+    ['with the git that locked the second', 'web', 'locked'],
   ] as const)('%s', async ([, name, when], { rig }) => {
     const { repos } = await ready(rig, { names: ['api', 'web'] });
     const [api, web] = [named(repos), named(repos, 'web')];
     // What is dirty beside the change stays so, whatever happens.
     for (const repo of [api, web]) repo.write({ 'README.md': 'mine\n' });
-    const env = killingGit(rig, name, when);
+    const env = killedMove(rig, name, when);
     expect((await rig.run('close run.yaml', { code: 'any', env })).signal).toBe('SIGKILL');
     const main = async (repo: Repo) => (await repo.git('log', '-1', '--format=%s', 'main')) === 'Work';
     const moved = [name === 'web' || when === 'after', name === 'web' && when === 'after'];
@@ -143,7 +132,7 @@ describe('killed between the moves of two bases', () => {
   test('and the second base moved meanwhile: the first goes back', async ({ rig }) => {
     const { repos } = await ready(rig, { names: ['api', 'web'] });
     const [api, web] = [named(repos), named(repos, 'web')];
-    await rig.run('close run.yaml', { code: 'any', env: killingGit(rig, 'api', 'after') });
+    await rig.run('close run.yaml', { code: 'any', env: killedMove(rig, 'api', 'after') });
     const theirs = await web.commit('Meanwhile', { 'meanwhile.txt': 'x\n' });
     const { text } = await rig.run('close run.yaml', { code: 4 });
     expect(text).toContain('api went back');
@@ -154,6 +143,18 @@ describe('killed between the moves of two bases', () => {
     await rig.run('close run.yaml');
     for (const repo of [api, web]) expect(await repo.git('show', 'main:work.txt')).toBe('done');
   });
+});
+
+test('killed with the git that deletes the branch', async ({ rig }) => {
+  const api = named((await ready(rig)).repos);
+  const branch = (await api.branches()).find((name) => name !== 'main') ?? '';
+  const locks = ['packed-refs.lock', `refs/heads/${branch}.lock`];
+  const words = '*" update-ref -d refs/heads/task/"*';
+  const env = killingGit(rig, { words, first: locks.map((file) => `: > '${api.path}/.git/${file}'`) });
+  expect((await rig.run('close run.yaml', { code: 'any', env })).signal).toBe('SIGKILL');
+  await rig.run('close run.yaml');
+  expect(await api.branches()).toEqual(['main']);
+  for (const file of locks) expect(existsSync(path.join(api.path, '.git', file))).toBe(false);
 });
 
 test('killed again and again, each time a step later', async ({ rig }) => {

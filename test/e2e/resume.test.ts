@@ -1,7 +1,8 @@
-import { existsSync, rmSync } from 'node:fs';
+import { existsSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { describe, expect } from 'vitest';
 import type { EventLine, Status } from '../support/documents.js';
+import { killingGit } from '../support/killing-git.js';
 import { isAlive } from '../support/processes.js';
 import { hasTmux, type Rig, test } from '../support/rig.js';
 
@@ -53,6 +54,22 @@ describe.each(['process', 'tmux'] as const)('with %s sessions', (session) => {
       await rig.run('apply run.yaml --wait');
     },
   );
+});
+
+test('a lock that a killed git left on the branch is in nobody’s way', async ({ rig }) => {
+  const api = await rig.repo('api');
+  rig.manifest({ workspace: { root: '../workspaces', branch: 'task/one' } });
+  const locked = path.join(api.path, '.git/refs/heads/task/one.lock');
+  // The branch is there, and the next git fails at its lock.
+  const first = ['git branch task/one main', `: > '${locked}'`];
+  const env = killingGit(rig, { words: '*" worktree add "*', first });
+  expect((await rig.run('apply run.yaml', { code: 'any', env })).signal).toBe('SIGKILL');
+  // One of somebody else's, on a branch that is none of the run's.
+  const other = path.join(api.path, '.git/refs/heads/main.lock');
+  writeFileSync(other, '');
+  await rig.run('apply run.yaml');
+  expect(existsSync(locked)).toBe(false);
+  expect(existsSync(other)).toBe(true);
 });
 
 test('a setup that fails says why, and the next apply begins there', async ({ rig }) => {

@@ -7,6 +7,7 @@ import { isDelivered } from '../../tools/git-merge.js';
 import { deleteBranch } from '../../tools/git-move.js';
 import { branchInfo } from '../../tools/git-read.js';
 import { worktreeStatus } from '../../tools/git-status.js';
+import { freeRefs } from '../child.js';
 import { withRepoLock } from '../repo-lock.js';
 import { lookOptions } from '../trust.js';
 import { type StepHandler, StepRefused } from '../world.js';
@@ -83,7 +84,8 @@ function deliveryLine(delivery: RecordedDelivery): string {
 }
 
 export const branchDelete: StepHandler<'branch.delete'> = {
-  async look(step) {
+  async look(step, ctx) {
+    await freeRefs(ctx, step.source, [`refs/heads/${step.branch}`]);
     return (await branchInfo(step.source, step.branch)).commit === null;
   },
   async do(step, ctx) {

@@ -7,14 +7,15 @@ import { createMerge, planMerge, type ReadyMerge } from '../../tools/git-merge.j
 import { type BaseMove, moveBase, rollbackBase } from '../../tools/git-move.js';
 import { pushBranch } from '../../tools/git-push.js';
 import { commitOf } from '../../tools/git-read.js';
-import { childOf, gitStillRuns } from '../child.js';
+import { childOf, freeRefs, gitStillRuns } from '../child.js';
 import { pullRequestBody } from '../pull-request.js';
 import { withRepoLock } from '../repo-lock.js';
 import { type StepContext, StepFailed, type StepHandler, StepRefused, StepStuck } from '../world.js';
 
 export const deliverMerge: StepHandler<'deliver.merge'> = {
-  async look(_step, ctx) {
+  async look(step, ctx) {
     await gitStillRuns(ctx);
+    for (const { source, base } of step.merges) await freeRefs(ctx, source, [`refs/heads/${base}`]);
     const { deliveries } = await ctx.run();
     return deliveries.length > 0 && deliveries.every((delivery) => delivery.state === 'done');
   },

@@ -2,7 +2,7 @@
 import { lstat } from 'node:fs/promises';
 import { ToolFailure } from '../../tools/failure.js';
 import { cloneInto, fetchBase } from '../../tools/git-remote.js';
-import { childOf, gitStillRuns } from '../child.js';
+import { childOf, freeRefs, gitStillRuns } from '../child.js';
 import { withRepoLock } from '../repo-lock.js';
 import { StepFailed, type StepHandler } from '../world.js';
 
@@ -18,8 +18,9 @@ export const repoClone: StepHandler<'repo.clone'> = {
 
 export const repoFetch: StepHandler<'repo.fetch'> = {
   /** Fetching again gives the same or a newer base: there is nothing to look for. */
-  async look(_step, ctx) {
+  async look(step, ctx) {
     await gitStillRuns(ctx);
+    await freeRefs(ctx, step.source, [`refs/remotes/origin/${step.branch}`]);
     return false;
   },
   async do(step, ctx) {

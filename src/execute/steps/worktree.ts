@@ -12,7 +12,7 @@ import { removeBrokenEntries, removeWorktree } from '../../tools/git-remove.js';
 import { onlyHere, type StatusOptions } from '../../tools/git-status.js';
 import { halfMadeWorktree, worktreeState } from '../../tools/git-worktree.js';
 import { copyInto, linkInto, type PlaceResult } from '../../tools/place.js';
-import { childOf, gitStillRuns } from '../child.js';
+import { childOf, freeRefs, gitStillRuns } from '../child.js';
 import { nestedFolder } from '../paths.js';
 import { withRepoLock } from '../repo-lock.js';
 import { changedConfig, lookOptions } from '../trust.js';
@@ -24,6 +24,7 @@ export const worktreeCreate: StepHandler<'worktree.create'> = {
     const row = (await ctx.run()).steps.find((r) => r.id === ctx.planned.id);
     if (row === undefined || row.attempts === 0) return false;
     await gitStillRuns(ctx);
+    await freeRefs(ctx, step.source, [`refs/heads/${step.branch}`]);
     const half = await halfMadeWorktree(step.source, step.path, step.branch);
     if (half !== null) {
       ctx.output(`${half.reason}: it is made again`);
