@@ -47,10 +47,16 @@ export function parseCommandLine(words: readonly string[]): Parsed {
   const plain = tokens.flatMap((token) => (token.kind === 'positional' ? [token.value] : []));
   const [word, ...rest] = plain;
 
-  if (given.has('version')) return { kind: 'version' };
+  if (given.has('version')) {
+    // A word that is no command is wrong whatever stands beside it.
+    if (word !== undefined && word !== 'help') match(word);
+    return { kind: 'version' };
+  }
   if (word === 'help' || given.has('help')) {
-    const topic = word === 'help' ? rest[0] : word;
-    return { kind: 'help', command: topic === undefined ? null : match(topic) };
+    const [topic, extra] = word === 'help' ? rest : [word];
+    const command = topic === undefined ? null : match(topic);
+    if (extra !== undefined) throw usageError(null, `help: unexpected argument '${extra}'`);
+    return { kind: 'help', command };
   }
   if (word === undefined) {
     refuseUnknown(tokens, ALL_OPTIONS, null);

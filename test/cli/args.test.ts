@@ -193,6 +193,10 @@ describe('wrong usage is 64 and says what is wrong', () => {
     [['apply', 'm', '--on-exit', 'kill'], "apply: --on-exit is leave or stop, not 'kill'"],
     [['signal', 'complete', '--question', 'a'], 'signal: --question goes with guidance, not with complete'],
     [['help', 'nope'], "unknown command 'nope'"],
+    [['help', 'apply', 'status'], "help: unexpected argument 'status'"],
+    [['nope', '--help'], "unknown command 'nope'"],
+    [['nope', '--version'], "unknown command 'nope'"],
+    [['--version', 'nope'], "unknown command 'nope'"],
   ];
   test.each(wrong)('%j', (words, message) => {
     const error = refusal(...words);
@@ -220,7 +224,7 @@ test('help and version win wherever they stand, but not as a value or after --',
   for (const words of [
     ['guide', '--version'],
     ['--json', '--version'],
-    ['--version', 'x', 'y'],
+    ['--version', 'status'],
   ]) {
     expect(parseCommandLine(words)).toEqual({ kind: 'version' });
   }
