@@ -1,5 +1,5 @@
 import { readdir, stat } from 'node:fs/promises';
-import { resolve } from 'node:path';
+import { join, resolve } from 'node:path';
 import type { Diagnostic } from './diagnostic.js';
 
 export type ManifestFiles =
@@ -8,8 +8,8 @@ export type ManifestFiles =
 
 /**
  * The manifests that arguments name, each once, in their order: a folder is every `*.yaml` and `*.yml` in it, by name,
- * not deeper, and none that starts with `_`. A folder without any is a problem; whether a file exists is
- * looked at when it is loaded.
+ * not deeper, and none that starts with `_`. As for a shell's `*`, hidden files (an editor's `.#login.yaml`) are
+ * not among them. A folder without any is a problem; whether a file exists is looked at when it is loaded.
  */
 export async function expandManifestArguments(args: readonly string[], cwd: string): Promise<ManifestFiles> {
   const files = new Map<string, string>();
@@ -39,19 +39,26 @@ export async function expandManifestArguments(args: readonly string[], cwd: stri
 async function manifestsIn(arg: string, cwd: string): Promise<string[] | string> {
   if (arg === '') return 'an empty file name';
   const path = resolve(cwd, arg);
-  try {
-    if (!(await stat(path)).isDirectory()) return [arg];
-  } catch {
-    return [arg];
-  }
+  if (!(await isFolder(path))) return [arg];
   let names: string[];
   try {
     names = await readdir(path);
   } catch (error) {
     return `the folder cannot be read (${(error as NodeJS.ErrnoException).code ?? String(error)})`;
   }
-  const found = names.filter((name) => /\.ya?ml$/.test(name) && !name.startsWith('_')).sort();
+  const found: string[] = [];
+  for (const name of names.filter((each) => /^[^_.].*\.ya?ml$/.test(each)).sort()) {
+    // A folder that is called like a manifest is deeper.
+    if (!(await isFolder(join(path, name)))) found.push(name);
+  }
   if (found.length === 0) return 'the folder has no manifests';
   const folder = arg.endsWith('/') ? arg : `${arg}/`;
   return found.map((name) => folder + name);
+}
+
+async function isFolder(path: string): Promise<boolean> {
+  return stat(path).then(
+    (stats) => stats.isDirectory(),
+    () => false,
+  );
 }

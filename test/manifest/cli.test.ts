@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -58,6 +58,10 @@ describe('validate', () => {
     await write('runs/_shared.yaml', 'x');
     await write('runs/notes.txt', 'x');
     await write('runs/deep/c.yaml', 'x');
+    // What an editor leaves, and a folder that is called like a manifest.
+    await symlink('nobody@nowhere.1', join(folder, 'runs/.#a.yaml'));
+    await write('runs/.hidden.yaml', 'x');
+    await write('runs/folder.yaml/d.yaml', 'x');
     const expected = { code: 0, stdout: 'runs/a.yaml: valid\nruns/b.yml: valid\n', stderr: '' };
     expect(await validate(['runs'])).toEqual(expected);
     expect(await validate(['runs/'])).toEqual(expected);
