@@ -1,5 +1,5 @@
 /** The manifests that a command line names, all of them valid, or none is used. */
-
+import { resolve } from 'node:path';
 import { type Diagnostic, formatDiagnostic } from '../manifest/diagnostic.js';
 import { expandManifestArguments } from '../manifest/files.js';
 import type { Intent } from '../manifest/intent.js';
@@ -14,7 +14,7 @@ export async function loadManifests(
   args: readonly string[],
 ): Promise<readonly Intent[]> {
   const expanded = await expandManifestArguments(args, ctx.cwd);
-  if (!expanded.ok) throw invalid(expanded.problems);
+  if (!expanded.ok) throw invalid(ctx, expanded.problems);
   const problems: Diagnostic[] = [];
   const intents: Intent[] = [];
   for (const file of expanded.files) {
@@ -30,7 +30,7 @@ export async function loadManifests(
     }
   }
   problems.push(...sameTicket(intents));
-  if (problems.length > 0) throw invalid(problems);
+  if (problems.length > 0) throw invalid(ctx, problems);
   return intents;
 }
 
@@ -55,12 +55,15 @@ function sameTicket(intents: readonly Intent[]): Diagnostic[] {
   return problems;
 }
 
-function invalid(problems: readonly Diagnostic[]): CommandError {
+function invalid(ctx: CommandContext, problems: readonly Diagnostic[]): CommandError {
   const files = new Set(problems.map((problem) => problem.file));
   return new CommandError({
     exitCode: EXIT.invalid,
     code: 'invalid_manifest',
     message: `${problems.length} ${problems.length === 1 ? 'problem' : 'problems'} in ${[...files].join(', ')}; nothing was done`,
-    problems,
+    // A person finds a file as it was typed, a program by its whole path.
+    problems: ctx.json
+      ? problems.map((problem) => ({ ...problem, file: resolve(ctx.cwd, problem.file) }))
+      : problems,
   });
 }

@@ -156,6 +156,16 @@ test('missing repos, branches and programs are named all at once, before anythin
   expect(await rig.at(path.join(rig.dir, 'repos/web')).branches()).toEqual(['main']);
 });
 
+test('a program gets the whole path of an invalid manifest', async ({ rig }) => {
+  rig.write('many/bad.yaml', valid.replace('version: 1', 'version: 2'));
+  for (const command of ['validate many', 'plan many', 'apply many/bad.yaml']) {
+    const { stdout } = await rig.run(`${command} --json`, { code: 65 });
+    const document = JSON.parse(stdout) as { problems?: object[]; files?: { problems: object[] }[] };
+    const problems = document.problems ?? document.files?.[0]?.problems;
+    expect(problems).toMatchObject([{ file: path.join(rig.project, 'many/bad.yaml'), line: 1, column: 10 }]);
+  }
+});
+
 test('two repos in the same git repository are refused', async ({ rig }) => {
   const api = await rig.repo('api', { files: { 'sub/a.txt': 'a' } });
   rig.manifest({
@@ -173,6 +183,9 @@ test('two repos in the same git repository are refused', async ({ rig }) => {
 
 test.for([
   'aply run.yaml',
+  'aply --version',
+  'help aply',
+  'help apply status',
   'apply --wiat run.yaml',
   'apply run.yaml --timeout',
   'apply run.yaml --timeout soon',
