@@ -29,30 +29,8 @@ export async function loadManifests(
         ctx.stderr(`${formatDiagnostic({ ...warning, message: `warning: ${warning.message}` })}\n`);
     }
   }
-  problems.push(...sameTicket(intents));
   if (problems.length > 0) throw invalid(ctx, problems);
   return intents;
-}
-
-/** One ticket has one open run: two manifests for it cannot both be met. */
-function sameTicket(intents: readonly Intent[]): Diagnostic[] {
-  const problems: Diagnostic[] = [];
-  const seen = new Map<string, string>();
-  for (const { ticket, manifestPath } of intents) {
-    const other = seen.get(ticket.id);
-    if (other === undefined) seen.set(ticket.id, manifestPath);
-    else {
-      problems.push({
-        file: manifestPath,
-        line: 1,
-        column: 1,
-        path: '/ticket/id',
-        message: `ticket ${ticket.id} is also that of ${other}`,
-        suggestion: 'apply one manifest for a ticket',
-      });
-    }
-  }
-  return problems;
 }
 
 function invalid(ctx: CommandContext, problems: readonly Diagnostic[]): CommandError {

@@ -7,6 +7,7 @@ import type { Intent } from '../manifest/intent.js';
 import type { Identity } from '../plan/draft.js';
 import { hasChanges, type Plan } from '../plan/plan.js';
 import type { RecordedRun } from '../plan/recorded.js';
+import type { Refusal } from '../plan/steps.js';
 import { paint } from '../report/paint.js';
 import { planDocument, plansDocument } from '../report/plan-json.js';
 import { planText } from '../report/plan-text.js';
@@ -27,7 +28,8 @@ export const run: CommandModule['run'] = async (ctx, files, options) => {
   const out = text(options, 'out');
   if (out !== null && intents.length !== 1) throw wrongOut('--out saves the plan of one manifest');
   const plans: Plan[] = [];
-  for (const intent of intents) plans.push(await planFor(ctx, intent, flag(options, 'offline'), out));
+  const taken = new Map<string, string>();
+  for (const intent of intents) plans.push(await planFor(ctx, intent, flag(options, 'offline'), out, taken));
 
   if (ctx.json && plans.some((plan) => plan.problems.length > 0)) throw impossible(plans);
   if (ctx.json) {
@@ -49,17 +51,21 @@ function canBeSaved(plan: Plan): boolean {
   return plan.refused.length === 0 && plan.problems.length === 0;
 }
 
-/** The plan of one manifest, from a look at the record that leaves no trace. */
+/**
+ * The plan of one manifest, from a look at the record that leaves no trace. `taken`: the manifests before it whose
+ * runs will be open then, by state folder and ticket.
+ */
 async function planFor(
   ctx: CommandContext,
   intent: Intent,
   offline: boolean,
   out: string | null,
+  taken: Map<string, string>,
 ): Promise<Plan> {
   const folder = await stateFolderOf(ctx, intent.manifestPath);
   const store = folder.exists ? await Store.openReadOnly(folder.path, storeOptions(ctx)) : null;
   try {
-    const { recorded, conflict } = await recordedFor(store, intent);
+    const { recorded, own, conflict } = await recordedFor(store, intent);
     // A plan that is to be executed as it is decides its names now.
     const identity = out === null ? unknownIdentity(ctx.now()) : newIdentity(ctx.now());
     const prepared = await prepare(
@@ -75,19 +81,42 @@ async function planFor(
         identity,
       },
     );
-    if (conflict === null) {
-      if (out !== null) await save(ctx, out, prepared.plan, recorded, identity, offline);
-      return prepared.plan;
+    const { plan } = prepared;
+    const place = JSON.stringify([folder.path, intent.ticket.id]);
+    const refusal = ticketTaken(intent, own, conflict, taken.get(place) ?? null);
+    // Refused whatever is missing besides, as by apply.
+    if (refusal !== null) {
+      return { ...plan, steps: [], problems: [], refused: [refusal, ...plan.refused] };
     }
-    const refusal = {
-      code: 'ticket_taken',
-      message: `ticket ${intent.ticket.id} has the open run ${conflict.id} of the manifest ${conflict.manifestPath}`,
-      wayOut: 'apply that manifest, end its run with metawsm cleanup, or apply --new-run',
-    };
-    return { ...prepared.plan, steps: [], refused: [refusal, ...prepared.plan.refused] };
+    if (canBeSaved(plan) && (plan.isNew || recorded?.state !== 'closed')) taken.set(place, plan.manifest);
+    if (out !== null) await save(ctx, out, plan, recorded, identity, offline);
+    return plan;
   } finally {
     await store?.close();
   }
+}
+
+/** Why a manifest gets no run: its ticket has an open one of another, or will have it by then. */
+function ticketTaken(
+  { ticket }: Intent,
+  own: boolean,
+  conflict: RecordedRun | null,
+  earlier: string | null,
+): Refusal | null {
+  const code = 'ticket_taken';
+  if (conflict !== null) {
+    return {
+      code,
+      message: `ticket ${ticket.id} has the open run ${conflict.id} of the manifest ${conflict.manifestPath}`,
+      wayOut: 'apply that manifest, end its run with metawsm cleanup, or apply --new-run',
+    };
+  }
+  if (own || earlier === null) return null;
+  return {
+    code,
+    message: `ticket ${ticket.id} will have an open run of the manifest ${earlier}, which comes first`,
+    wayOut: 'apply one manifest for a ticket, or this one with --new-run',
+  };
 }
 
 /** Write the plan into the one file that plan may write. */
@@ -128,16 +157,24 @@ function wrongOut(message: string): CommandError {
   });
 }
 
-async function recordedFor(
-  store: Store | null,
-  intent: Intent,
-): Promise<{ readonly recorded: RecordedRun | null; readonly conflict: RecordedRun | null }> {
-  if (store === null) return { recorded: null, conflict: null };
+interface Found {
+  readonly recorded: RecordedRun | null;
+  /** The run is recorded under this manifest's own path. */
+  readonly own: boolean;
+  /** The open run of another manifest that holds the ticket. */
+  readonly conflict: RecordedRun | null;
+}
+
+async function recordedFor(store: Store | null, intent: Intent): Promise<Found> {
+  const none: Found = { recorded: null, own: false, conflict: null };
+  if (store === null) return none;
   const found = await store.resolveManifestRun(intent.manifestPath, intent.ticket.id, existsSync);
-  if (found.kind === 'none') return { recorded: null, conflict: null };
-  if (found.kind === 'conflict') return { recorded: null, conflict: found.run };
-  const anew = found.run.state === 'closed' && !isFinished(found.run, intent);
-  return { recorded: anew ? null : found.run, conflict: found.conflict };
+  if (found.kind === 'none') return none;
+  if (found.kind === 'conflict') return { ...none, conflict: found.run };
+  const { run, via, conflict } = found;
+  if (isFinished(run, intent)) return { recorded: run, own: true, conflict: null };
+  if (run.state === 'closed') return { ...none, conflict };
+  return { recorded: run, own: via === 'path', conflict };
 }
 
 function exitCodeOf(plan: Plan, detailed: boolean): number {

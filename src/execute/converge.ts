@@ -64,6 +64,10 @@ export async function applyIntent(
     const found = await world.store.resolveManifestRun(intent.manifestPath, intent.ticket.id, exists);
     const holder = found.kind === 'none' ? null : found.run;
     const conflict = found.kind === 'conflict' ? found.run : found.kind === 'run' ? found.conflict : null;
+    // What is delivered and says the same needs no run, whoever has one for its ticket.
+    if (!options.newRun && found.kind === 'run' && isFinished(found.run, intent)) {
+      return { kind: 'nothing', run: found.run };
+    }
     if (conflict !== null && !options.newRun) return refuseConflict(intent, conflict);
     if (options.newRun && holder !== null && holder.state !== 'closed' && !beside) {
       if (!(await options.confirmNewRun(holder))) {
@@ -83,7 +87,6 @@ export async function applyIntent(
       beside = true;
     }
     const continued = options.newRun || holder === null || startsAnew(holder, intent) ? null : holder;
-    if (continued !== null && isFinished(continued, intent)) return { kind: 'nothing', run: continued };
     const result = await converge(intent, continued, { kind: 'apply' }, world, options, options.newRun);
     if (result !== 'again') return result;
   }

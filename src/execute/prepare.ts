@@ -41,6 +41,10 @@ export async function prepare(
   options: PrepareOptions,
 ): Promise<Prepared> {
   const { stateFolder, env } = options;
+  // Its worktrees are gone for good: there is nothing to look at, and no base to ask a remote for.
+  if (request.kind === 'apply' && recorded !== null && isFinished(recorded, intent)) {
+    return { plan: nothingToDo(recorded, intent), looked: null };
+  }
   const knowsAll =
     recorded !== null && intent.repos.every((repo) => recorded.repos.some((r) => r.name === repo.name));
   const around =
@@ -82,6 +86,23 @@ function keptSurroundings(run: RecordedRun, env: NodeJS.ProcessEnv): Surrounding
 /** Whether a closed run of the manifest is what the manifest still asks for: then there is nothing to do. */
 export function isFinished(run: RecordedRun, intent: Intent): boolean {
   return run.state === 'closed' && run.outcome === 'delivered' && sameIntent(run.intent, intent);
+}
+
+function nothingToDo(run: RecordedRun, intent: Intent): Plan {
+  return {
+    request: 'apply',
+    manifest: intent.manifestPath,
+    ticket: run.ticketId,
+    run,
+    isNew: false,
+    runState: run.state,
+    steps: [],
+    changes: [],
+    refused: [],
+    problems: [],
+    warnings: [],
+    resumeAt: null,
+  };
 }
 
 const ALPHABET = 'abcdefghijklmnopqrstuvwxyz0123456789';

@@ -1,6 +1,7 @@
-import { mkdirSync, readdirSync } from 'node:fs';
+import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { expect } from 'vitest';
+import { ready } from '../support/closing.js';
 import type { Validation } from '../support/documents.js';
 import { agent, test } from '../support/rig.js';
 
@@ -164,6 +165,38 @@ test('a program gets the whole path of an invalid manifest', async ({ rig }) => 
     const problems = document.problems ?? document.files?.[0]?.problems;
     expect(problems).toMatchObject([{ file: path.join(rig.project, 'many/bad.yaml'), line: 1, column: 10 }]);
   }
+});
+
+test('of two manifests of one ticket the second is refused, naming both, as plan said', async ({ rig }) => {
+  await rig.repo('api');
+  rig.manifest({ agents: [] }, 'many/one.yaml');
+  rig.manifest({ agents: [] }, 'many/two.yaml');
+  for (const name of ['one', 'two'])
+    rig.write(`many/${name}.yaml`, rig.read('project/many', `${name}.yaml`).replaceAll('../', '../../'));
+  const before = rig.snapshot();
+  const planned = await rig.run('plan many', { code: 4 });
+  expect(rig.snapshot()).toEqual(before);
+  for (const { text } of [planned, await rig.run('apply many', { code: 4 })])
+    expect(text).toMatch(/ticket ABC-1 .* open run .*many\/one\.yaml/);
+  expect(await rig.runs()).toMatchObject([{ manifest: path.join(rig.project, 'many/one.yaml') }]);
+  await rig.run('plan many/one.yaml');
+  expect((await rig.run('plan many/two.yaml', { code: 4 })).text).toContain('one.yaml');
+  // The same ticket under another state folder is another one.
+  const other = await rig.repo('other');
+  writeFileSync(path.join(other.path, 'run.yaml'), rig.read('project/many/one.yaml'));
+  await rig.run(['plan', 'many/one.yaml', path.join(other.path, 'run.yaml')]);
+});
+
+test('what is delivered and says the same stays done beside a follow-up for its ticket', async ({ rig }) => {
+  await ready(rig);
+  await rig.run('close run.yaml');
+  rig.manifest({ agents: [] }, 'again.yaml');
+  await rig.run('plan run.yaml again.yaml');
+  await rig.run('apply run.yaml again.yaml');
+  expect(await rig.runs()).toHaveLength(2);
+  for (const command of ['plan run.yaml again.yaml --detailed-exitcode', 'apply again.yaml run.yaml'])
+    expect((await rig.run(command)).text).toMatch(/no changes/i);
+  expect(await rig.runs()).toHaveLength(2);
 });
 
 test('two repos in the same git repository are refused', async ({ rig }) => {
