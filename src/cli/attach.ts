@@ -8,7 +8,7 @@ import { CommandError, wrongUsage } from './errors.js';
 import { EXIT } from './exit-codes.js';
 import { chosenAgents } from './logs.js';
 import { type CommandOptions, text } from './options.js';
-import { refuseInsideWorkspace, selectRun } from './world.js';
+import { refuseInsideWorkspace, selectRun, warnOfNamedManifest } from './world.js';
 
 export async function run(
   ctx: CommandContext,
@@ -19,6 +19,7 @@ export async function run(
   const { store, run: found } = await selectRun(ctx, positionals, options);
   // The session may last for days: the record is not kept open beside it.
   await store.close();
+  await warnOfNamedManifest(ctx, positionals, found);
   const agent = oneAgent(found, text(options, 'agent'));
   const argv = await sessionOf(ctx, found, agent);
   if (!ctx.isTerminal.stdin || !ctx.isTerminal.stdout) {

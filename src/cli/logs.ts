@@ -13,7 +13,7 @@ import { interruptedBy, wrongUsage } from './errors.js';
 import { EXIT } from './exit-codes.js';
 import { selectOrHere } from './looking.js';
 import { type CommandOptions, flag, text } from './options.js';
-import type { Selected } from './world.js';
+import { type Selected, warnOfNamedManifest } from './world.js';
 
 /** How often a log is looked at for more. */
 const LOG_INTERVAL_MS = 100;
@@ -29,6 +29,7 @@ export async function run(
   if (selected === null) throw wrongUsage('logs', 'which run? Give a manifest, a run id or a ticket id');
   const { run: found, stateFolder, store } = selected;
   try {
+    await warnOfNamedManifest(ctx, positionals, found);
     const agents = chosenAgents('logs', found, text(options, 'agent'));
     if (agents.length === 0) ctx.stderr(`run ${found.id} has no agents, so there is no log\n`);
     const how = { stateFolder, secrets: secretsOf({ ...ctx.env }, found), json: ctx.json };

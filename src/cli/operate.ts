@@ -13,7 +13,14 @@ import { EXIT } from './exit-codes.js';
 import { type CommandOptions, flag, text } from './options.js';
 import { endOf, impossible, reportEnd } from './outcome.js';
 import { summaryOf, versionEvent } from './summary.js';
-import { refuseInsideWorkspace, reporterOf, selectRun, warnOfBrokenManifest, worldOf } from './world.js';
+import {
+  brokenManifest,
+  refuseInsideWorkspace,
+  reporterOf,
+  selectRun,
+  warnOfBrokenManifest,
+  worldOf,
+} from './world.js';
 
 export interface Operation {
   /** Do it. */
@@ -40,8 +47,9 @@ export async function operateOn(
   try {
     namedAgents(run, options);
     if (flag(options, 'dryRun')) {
+      const broken = await brokenManifest(ctx, run);
       const plan = await operation.plan(run, { stateFolder, env: { ...ctx.env }, now: ctx.now });
-      return showPlan(ctx, plan);
+      return showPlan(ctx, broken === null ? plan : { ...plan, warnings: [...plan.warnings, broken] });
     }
     const reporter = reporterOf(ctx);
     reporter.emit(versionEvent(ctx));

@@ -11,7 +11,7 @@ import type { CommandModule } from './commands.js';
 import { wrongUsage } from './errors.js';
 import { EXIT } from './exit-codes.js';
 import { flag, text } from './options.js';
-import { refuseInsideWorkspace, selectRun } from './world.js';
+import { refuseInsideWorkspace, selectRun, warnOfNamedManifest } from './world.js';
 
 export const run: CommandModule['run'] = async (ctx, positionals, options) => {
   const page = text(options, 'html');
@@ -23,6 +23,7 @@ export const run: CommandModule['run'] = async (ctx, positionals, options) => {
 
   const { store, stateFolder, run: selected } = await selectRun(ctx, positionals, options, 'read');
   try {
+    await warnOfNamedManifest(ctx, positionals, selected);
     const { env, now, version } = ctx;
     const report = reportOf(
       await gatherReport(selected, { store, stateFolder, env: { ...env }, now, version }),

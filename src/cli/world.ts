@@ -3,6 +3,7 @@ import { relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { World } from '../execute/world.js';
 import { type Next, nextFor } from '../plan/next.js';
+import type { Warning } from '../plan/observed.js';
 import type { Outcome } from '../plan/outcome.js';
 import type { RecordedRun } from '../plan/recorded.js';
 import type { NextCommand, Reporter } from '../report/events.js';
@@ -11,6 +12,7 @@ import { humanReporter, tee } from '../report/stream.js';
 import { insideWorkspace, resolveStateFolder } from '../state/folder.js';
 import { isManifestPath } from '../state/lookup.js';
 import { Store, type StoreOptions } from '../state/store.js';
+import { safeText } from '../tools/files.js';
 import { probe, selfIdentity } from '../tools/process.js';
 import type { CommandContext } from './context.js';
 import { CommandError } from './errors.js';
@@ -181,21 +183,37 @@ function shellWord(word: string): string {
   return /^[A-Za-z0-9_@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
 }
 
+/** What is wrong with a run's manifest as it is now: no more than a warning where the recorded run counts. */
+export async function brokenManifest(ctx: CommandContext, run: RecordedRun): Promise<Warning | null> {
+  const { loadManifest } = await import('../manifest/load.js');
+  const file = run.intent.manifestPath;
+  const loaded = await loadManifest(file, ctx.env, ctx.cwd);
+  if (loaded.ok) return null;
+  const [first] = loaded.problems;
+  return {
+    code: 'manifest_broken',
+    message: `the manifest cannot be used as it is now (${first?.message ?? 'invalid'}); the recorded run counts`,
+    file,
+  };
+}
+
 /** A broken manifest is a warning for commands that work on the recorded run. */
 export async function warnOfBrokenManifest(
   ctx: CommandContext,
   run: RecordedRun,
   reporter: Reporter,
 ): Promise<void> {
-  const { loadManifest } = await import('../manifest/load.js');
-  const loaded = await loadManifest(run.intent.manifestPath, ctx.env, ctx.cwd);
-  if (loaded.ok) return;
-  const [first] = loaded.problems;
-  reporter.emit({
-    type: 'warning',
-    runId: run.id,
-    code: 'manifest_broken',
-    message: `the manifest cannot be used as it is now (${first?.message ?? 'invalid'}); the recorded run counts`,
-    file: run.intent.manifestPath,
-  });
+  const warning = await brokenManifest(ctx, run);
+  if (warning !== null) reporter.emit({ type: 'warning', runId: run.id, ...warning });
+}
+
+/** The same for a command without events, where the run was named by its manifest. */
+export async function warnOfNamedManifest(
+  ctx: CommandContext,
+  positionals: readonly string[],
+  run: RecordedRun,
+): Promise<void> {
+  if (!positionals.some(isManifestPath)) return;
+  const warning = await brokenManifest(ctx, run);
+  if (warning !== null) ctx.stderr(`warning: ${safeText(`${warning.file}: ${warning.message}`)}\n`);
 }

@@ -1,8 +1,8 @@
-import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { expect } from 'vitest';
 import { ready } from '../support/closing.js';
-import type { Validation } from '../support/documents.js';
+import type { Plan, Validation } from '../support/documents.js';
 import { agent, test } from '../support/rig.js';
 
 const valid = `version: 1
@@ -197,6 +197,36 @@ test('what is delivered and says the same stays done beside a follow-up for its 
   for (const command of ['plan run.yaml again.yaml --detailed-exitcode', 'apply again.yaml run.yaml'])
     expect((await rig.run(command)).text).toMatch(/no changes/i);
   expect(await rig.runs()).toHaveLength(2);
+});
+
+test('a broken or missing manifest of a recorded run is a warning', async ({ rig }) => {
+  await rig.repo('api');
+  const manifest = rig.manifest();
+  await rig.applied();
+  const commands: readonly (readonly [command: string, code: number])[] = [
+    ['status', 0],
+    ['logs', 0],
+    ['attach', 4],
+    ['report', 0],
+    ['guide run.yaml --answer x', 4],
+    ['verify', 0],
+    ['stop run.yaml --dry-run', 0],
+    ['close run.yaml --dry-run', 4],
+    ['cleanup run.yaml --dry-run', 0],
+    ['restart run.yaml --dry-run', 0],
+    ['stop', 0],
+    ['resume', 0],
+  ];
+  rig.write('run.yaml', 'version: [\n');
+  const typed = (command: string) => (command.includes(' ') ? command : `${command} run.yaml`);
+  for (const [command, code] of commands) {
+    const { text } = await rig.run(typed(command), { code });
+    expect(text, command).toMatch(/warning: .*the manifest cannot be used as it is now/);
+  }
+  const { warnings } = await rig.json<Plan>('stop run.yaml --dry-run');
+  expect(warnings).toMatchObject([{ code: 'manifest_broken', file: manifest }]);
+  rmSync(manifest);
+  for (const [command, code] of commands) await rig.run(typed(command), { code });
 });
 
 test('two repos in the same git repository are refused', async ({ rig }) => {
