@@ -96,6 +96,6 @@ function showPlan(ctx: CommandContext, plan: Plan): number {
     ctx.stdout(planText(plan, paint(ctx.color), { verbose: ctx.verbose }));
     if (missingSteps(plan).length > 0) ctx.stdout('This was a dry run: nothing was changed.\n');
   }
-  if (plan.problems.length > 0) return EXIT.failed;
+  if (plan.problems.length > 0) throw impossible([plan]);
   return plan.refused.length > 0 ? EXIT.refused : EXIT.done;
 }

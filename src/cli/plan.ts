@@ -31,7 +31,8 @@ export const run: CommandModule['run'] = async (ctx, files, options) => {
   const taken = new Map<string, string>();
   for (const intent of intents) plans.push(await planFor(ctx, intent, flag(options, 'offline'), out, taken));
 
-  if (ctx.json && plans.some((plan) => plan.problems.length > 0)) throw impossible(plans);
+  const failed = plans.some((plan) => plan.problems.length > 0);
+  if (ctx.json && failed) throw impossible(plans);
   if (ctx.json) {
     const [only] = plans;
     const document = plans.length === 1 && only !== undefined ? planDocument(only) : plansDocument(plans);
@@ -43,6 +44,7 @@ export const run: CommandModule['run'] = async (ctx, files, options) => {
   if (out !== null && !ctx.json && plans.every(canBeSaved)) {
     ctx.stderr(`saved in ${out}; metawsm apply ${out} executes exactly this plan\n`);
   }
+  if (failed) throw impossible(plans);
   return worst(plans.map((plan) => exitCodeOf(plan, flag(options, 'detailedExitcode'))));
 };
 
@@ -178,7 +180,6 @@ async function recordedFor(store: Store | null, intent: Intent): Promise<Found> 
 }
 
 function exitCodeOf(plan: Plan, detailed: boolean): number {
-  if (plan.problems.length > 0) return EXIT.failed;
   if (plan.refused.length > 0) return EXIT.refused;
   return detailed && hasChanges(plan) ? EXIT.changes : EXIT.done;
 }

@@ -38,11 +38,6 @@ export function planText(plan: Plan, paint: Paint, options: { readonly verbose: 
       lines.push(`  ${paint.red('!')} ${refusal.message}`, `      ${refusal.wayOut}`);
     }
   }
-  if (plan.problems.length > 0) {
-    lines.push('', 'Problems:');
-    for (const problem of plan.problems)
-      lines.push(`  ${paint.red('!')} ${problem.message}`, `      ${problem.hint}`);
-  }
   for (const warning of plan.warnings) lines.push('', `${paint.yellow('warning')}: ${warning.message}`);
   lines.push('', verdict(plan));
   if (shown.length + plan.changes.length + plan.refused.length > 0) lines.push(paint.dim(LEGEND));
@@ -51,7 +46,7 @@ export function planText(plan: Plan, paint: Paint, options: { readonly verbose: 
 
 /** The sentence at the end of a plan. */
 function verdict(plan: Plan): string {
-  if (plan.problems.length > 0) return 'This plan cannot be carried out: see the problems above.';
+  if (plan.problems.length > 0) return 'This plan cannot be carried out.';
   if (plan.refused.length > 0) return 'This plan is refused: see above. Nothing would be executed.';
   if (!hasChanges(plan)) return 'No changes. Everything the manifest asks for is there.';
   const counts = summarize(plan);

@@ -150,9 +150,10 @@ test('missing repos, branches and programs are named all at once, before anythin
   const planned = await rig.run('plan run.yaml', { code: 1 });
   expect(rig.snapshot()).toEqual(before);
   const applied = await rig.run('apply run.yaml', { code: 1 });
-  for (const { text } of [planned, applied])
+  // What is wrong is no result: it is not on stdout.
+  for (const { stderr } of [planned, applied])
     for (const word of ['no-such-branch', 'repos/gone', 'repos/plain', 'unregistered', 'no-such-program'])
-      expect(text).toContain(word);
+      expect(stderr).toContain(word);
   expect(await rig.at(path.join(rig.dir, 'repos/web')).worktrees()).toEqual([]);
   expect(await rig.at(path.join(rig.dir, 'repos/web')).branches()).toEqual(['main']);
 });
