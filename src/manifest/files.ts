@@ -23,7 +23,8 @@ export async function expandManifestArguments(args: readonly string[], cwd: stri
         column: 1,
         path: '',
         message: found,
-        suggestion: 'name a manifest, or a folder with *.yaml files (those that start with _ are left out)',
+        suggestion:
+          'name a manifest, or a folder with *.yaml files (those that start with _ or . are left out)',
       });
       continue;
     }

@@ -226,7 +226,7 @@ export interface Agent {
   name?: string;
   command: Command2;
   /**
-   * Environment variables for the agent. `~` and `${NAME}` are expanded at its start; names that begin with `METAWSM_` are taken.
+   * Environment variables for the agent. `~` and `${NAME}` are expanded at its start; metawsm's own (`METAWSM_RUN_ID` …) come last.
    */
   env: {
     [k: string]: string;
@@ -247,7 +247,7 @@ interface Agent1 {
   name?: string;
   command: Command2;
   /**
-   * Environment variables for the agent. `~` and `${NAME}` are expanded at its start; names that begin with `METAWSM_` are taken.
+   * Environment variables for the agent. `~` and `${NAME}` are expanded at its start; metawsm's own (`METAWSM_RUN_ID` …) come last.
    */
   env: {
     [k: string]: string;

@@ -286,11 +286,6 @@ function* environments({ agents, env }: Context) {
           `${quote(name)} cannot be the name of an environment variable`,
           'use letters, digits and _, not beginning with a digit',
         );
-      } else if (/^METAWSM_/i.test(name)) {
-        yield key(
-          `the environment variable ${name} is metawsm's own`,
-          'use a name that does not begin with METAWSM_',
-        );
       }
       if (typeof value !== 'string') continue;
       const expanded: Expanded = expandEnvValue(value, env);
@@ -333,6 +328,10 @@ function* durations({ manifest }: Context) {
   }
 }
 
+/** What metawsm sets for an agent itself, over whatever the manifest says. */
+const OWN_VARIABLE =
+  /^METAWSM_(RUN_ID|TICKET|AGENT|ATTEMPT|WORKSPACE|SENTINEL_DIR|BRIEF|MANIFEST_DIR|STATE_DIR)$/;
+
 const WARNINGS: readonly ((manifest: Record<string, unknown>) => Iterable<Finding>)[] = [
   function* passwordInUrl(manifest) {
     for (const { path, fields } of reposOf(manifest)) {
@@ -345,6 +344,16 @@ const WARNINGS: readonly ((manifest: Record<string, unknown>) => Iterable<Findin
         `${label(place)} holds a password, which is stored with the run`,
         "use git's credential helper",
       );
+    }
+  },
+  function* ownVariables(manifest) {
+    for (const { path, fields } of agentsOf(manifest)) {
+      for (const name of Object.keys(isMap(fields.env) ? fields.env : {}).filter((n) =>
+        OWN_VARIABLE.test(n),
+      )) {
+        const message = `the environment variable ${name} is metawsm's own: the agent gets metawsm's value`;
+        yield { path: [...path, 'env', name], at: 'key', message, suggestion: 'remove it' };
+      }
     }
   },
   function* unusedTicketsRoot(manifest) {

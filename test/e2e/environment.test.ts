@@ -28,7 +28,16 @@ describe.each(['process', 'tmux'] as const)('with %s sessions', (session) => {
         session,
         agent: {
           command: agent('environment.mjs'),
-          env: { LOG_LEVEL: 'debug', FROM_CALLER: 'changed', TOKEN: '${SECRET}', PRICE: '5$$', EMPTY: '' },
+          env: {
+            LOG_LEVEL: 'debug',
+            FROM_CALLER: 'changed',
+            TOKEN: '${SECRET}',
+            PRICE: '5$$',
+            EMPTY: '',
+            // Metawsm's own come last; the others are anybody's.
+            METAWSM_RUN_ID: 'forged',
+            METAWSM_FLAVOUR: 'mine',
+          },
         },
       });
       // git's own variables are the caller's, too: an agent pushes with them.
@@ -52,6 +61,7 @@ describe.each(['process', 'tmux'] as const)('with %s sessions', (session) => {
         TOKEN: caller.SECRET,
         PRICE: '5$',
         EMPTY: '',
+        METAWSM_FLAVOUR: 'mine',
         METAWSM_RUN_ID: run.id,
         METAWSM_TICKET: 'ABC-1',
         METAWSM_AGENT: 'agent',

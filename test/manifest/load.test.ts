@@ -229,6 +229,16 @@ policy:
     ]);
   });
 
+  test('is warned about a variable that metawsm sets itself', async () => {
+    const agent = 'agent: {command: x, env: {METAWSM_BRIEF: x, METAWSM_OTHER: x}}';
+    const loaded = await load(minimal({ agent }));
+    expect(loaded.ok && loaded.warnings.map(formatDiagnostic)).toEqual([
+      expect.stringMatching(
+        /^m\.yaml:10:27: the environment variable METAWSM_BRIEF is metawsm's own: .*; remove it$/,
+      ),
+    ]);
+  });
+
   function repo(name: string, source: Intent['repos'][number]['source']) {
     return { name, source, baseBranch: 'main', copy: [], link: [], setup: [] };
   }
