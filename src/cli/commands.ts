@@ -31,6 +31,8 @@ export interface CommandSpec {
   readonly example: string;
   /** Takes `<sel>`, so also `--run-id` and `--ticket`. */
   readonly selector?: 'required' | 'optional';
+  /** What the help says of its arguments, a line each; of `<sel>` it says it by itself. */
+  readonly notes?: readonly string[];
   /** The only words that the first argument may be. */
   readonly choices?: readonly string[];
   readonly options: readonly OptionSpec[];
@@ -60,6 +62,9 @@ const OFFLINE: OptionSpec = {
   description: 'Do not ask any remote; use what was last fetched',
 };
 
+const MANIFESTS =
+  '<manifest> is a file, or a folder: every *.yaml and *.yml in it, none that begins with _ or .';
+
 export const COMMANDS: readonly CommandSpec[] = [
   {
     name: 'plan',
@@ -67,6 +72,7 @@ export const COMMANDS: readonly CommandSpec[] = [
     usage: '<manifest…> [options]',
     description: 'Show what apply would do now, and change nothing',
     example: 'metawsm plan manifests/login.yaml',
+    notes: [MANIFESTS],
     options: [
       { flags: '--detailed-exitcode', description: 'Exit 2 when there are changes' },
       OFFLINE,
@@ -80,6 +86,10 @@ export const COMMANDS: readonly CommandSpec[] = [
     usage: '<manifest…> [options]',
     description: 'Create or continue the run, execute what is missing, start the agents',
     example: 'metawsm apply manifests/login.yaml --wait --timeout 30m',
+    notes: [
+      MANIFESTS,
+      'The file of plan --out may stand in its place: exactly that plan is executed, or refused.',
+    ],
     options: [
       { flags: '--wait', description: 'Wait until the run is completed, fails or needs an answer' },
       { flags: '--timeout <duration>', description: 'How long to wait (no limit)', value: 'duration' },
@@ -250,6 +260,7 @@ export const COMMANDS: readonly CommandSpec[] = [
     usage: '<manifest…>',
     description: 'Check manifests, and nothing else',
     example: 'metawsm validate manifests/login.yaml',
+    notes: [MANIFESTS],
     options: [],
     load: () => import('./validate.js'),
   },

@@ -65,10 +65,11 @@ function reword(
       .join('\n'),
   }));
   if (asked) {
-    const selector = '  <sel> is a manifest path, a run id or a ticket id.';
+    const notes =
+      asked.notes ?? (asked.selector ? ['<sel> is a manifest path, a run id or a ticket id.'] : []);
     const usage = find('Usage').map((section) => ({
       ...section,
-      body: asked.selector ? `${section.body}\n\n${selector}` : section.body,
+      body: [section.body, ...notes.map((note, index) => `${index === 0 ? '\n' : ''}  ${note}`)].join('\n'),
     }));
     return [{ body: asked.description }, ...usage, ...options, ...find('Examples')];
   }

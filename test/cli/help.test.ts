@@ -49,12 +49,15 @@ describe('the process', () => {
   });
 
   test('prints a help with an example for each command', async () => {
-    for (const { name, example, usage } of COMMANDS) {
+    for (const { name, args, example, usage } of COMMANDS) {
       const { code, stdout } = await metawsm(name, '--help');
       expect(code).toBe(0);
       expect(stdout).toContain(`$ metawsm ${name} ${usage}\n`);
       expect(stdout).toContain(`$ ${example}\n`);
       expect(stdout).toContain('--lock-timeout <duration>');
+      // What may be typed for its argument.
+      if (args === '[sel]') expect(stdout).toMatch(/^ {2}<sel> is a manifest path, a run id or a ticket id/m);
+      if (args === '<...manifest>') expect(stdout).toMatch(/^ {2}<manifest> is a file, or a folder/m);
     }
   });
 
