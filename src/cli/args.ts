@@ -55,7 +55,9 @@ export function parseCommandLine(words: readonly string[]): Parsed {
   if (word === 'help' || given.has('help')) {
     const [topic, extra] = word === 'help' ? rest : [word];
     const command = topic === undefined ? null : match(topic);
-    if (extra !== undefined) throw usageError(null, `help: unexpected argument '${extra}'`);
+    if (extra !== undefined && command?.choices?.includes(extra) !== true) {
+      throw usageError(null, `help: unexpected argument '${extra}'`);
+    }
     return { kind: 'help', command };
   }
   if (word === undefined) {

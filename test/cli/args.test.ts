@@ -218,6 +218,7 @@ test('help and version win wherever they stand, but not as a value or after --',
   ]) {
     expect(parseCommandLine(words)).toEqual({ kind: 'help', command: apply });
   }
+  expect(parseCommandLine(['help', 'signal', 'complete'])).toMatchObject({ command: { name: 'signal' } });
   for (const words of [['--help'], ['-h'], ['help'], ['--json', '--help']]) {
     expect(parseCommandLine(words)).toEqual({ kind: 'help', command: null });
   }
