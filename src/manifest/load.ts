@@ -7,6 +7,7 @@ import type { Manifest } from './manifest.generated.js';
 import { readManifestText, type TextProblem } from './read.js';
 import { semanticFindings, semanticWarnings } from './semantics.js';
 import { shapeFindings } from './shape.js';
+import { at as valueAt } from './view.js';
 import { parseManifestText } from './yaml.js';
 
 export type LoadedManifest =
@@ -37,8 +38,15 @@ export async function loadManifest(file: string, env: Env, cwd = process.cwd()):
     findings.push(...shapeFindings(value));
     findings.push(...semanticFindings(value, env, dirname(manifestPath)));
   }
-  if (value === undefined || parsed.problems.length > 0 || findings.length > 0) {
-    return fail(file, parsed.problems, findings.map(diagnostic));
+  const problems = [...read.problems, ...parsed.problems];
+  if (value === undefined || problems.length > 0 || findings.length > 0) {
+    // A key or text that a control character stands in was reported for that.
+    const isSpoilt = ({ path, at: which }: Finding): boolean => {
+      const text = which === 'key' ? path.at(-1) : valueAt(value, path);
+      return read.problems.length > 0 && typeof text === 'string' && text.includes('\ufffd');
+    };
+    const more = findings.filter((finding) => !isSpoilt(finding));
+    return fail(file, problems, more.map(diagnostic));
   }
   // Without findings, the data has the shape of the schema.
   const manifest = value as unknown as Manifest;

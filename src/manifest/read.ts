@@ -13,7 +13,8 @@ export interface TextProblem {
 }
 
 export type ReadResult =
-  | { readonly ok: true; readonly text: string }
+  /** `problems`: control characters. In `text` a replacement stands for each, so that the rest can be looked at. */
+  | { readonly ok: true; readonly text: string; readonly problems: readonly TextProblem[] }
   | { readonly ok: false; readonly problems: readonly TextProblem[] };
 
 /** Reads a manifest as text, or says why it is none. Never blocks on a FIFO or a device. */
@@ -84,7 +85,9 @@ function decode(bytes: Buffer): ReadResult {
   }
   if (text.startsWith('\ufeff')) text = text.slice(1);
   const problems = controlCharacters(text);
-  return problems.length > 0 ? { ok: false, problems } : { ok: true, text };
+  // So many are no slip of an editor: whatever this is, it is not YAML.
+  if (problems.length === MOST_CONTROL_CHARACTERS) return { ok: false, problems };
+  return { ok: true, text: problems.length === 0 ? text : text.replace(CONTROL, '\ufffd'), problems };
 }
 
 /** Index in `text` of the first byte that is no UTF-8; null when there is none. */
@@ -102,24 +105,28 @@ function firstInvalid(bytes: Buffer, text: string): number | null {
   }
 }
 
+const MOST_CONTROL_CHARACTERS = 20;
+
+/** All but tab and line breaks. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: finding them is the purpose
+const CONTROL = /(?!\r\n)[\u0000-\u0008\u000b-\u001f\u007f-\u009f\ufffe\uffff]/g;
+
 /** The first control character of each line: YAML would carry them into names, paths and terminals. */
 function controlCharacters(text: string): TextProblem[] {
   const problems: TextProblem[] = [];
   const lines = text.split('\n');
   for (const [index, line] of lines.entries()) {
     const isLast = index === lines.length - 1;
-    const content = !isLast && line.endsWith('\r') ? line.slice(0, -1) : line;
-    // biome-ignore lint/suspicious/noControlCharactersInRegex: finding them is the purpose
-    const column = content.search(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\ufffe\uffff]/);
+    const column = (isLast ? line : `${line}\n`).search(CONTROL);
     if (column < 0) continue;
-    const code = content.charCodeAt(column).toString(16).toUpperCase().padStart(4, '0');
+    const code = line.charCodeAt(column).toString(16).toUpperCase().padStart(4, '0');
     problems.push({
       line: index + 1,
       column: column + 1,
       message: `control character U+${code}`,
       suggestion: 'remove it: a manifest is plain text',
     });
-    if (problems.length === 20) break;
+    if (problems.length === MOST_CONTROL_CHARACTERS) break;
   }
   return problems;
 }
