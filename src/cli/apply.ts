@@ -28,15 +28,20 @@ import { refuseInsideWorkspace, reporterOf, stateFolderOf, storeOptions, worldOf
 export const run: CommandModule['run'] = async (ctx, files, options) => {
   await refuseInsideWorkspace(ctx);
   const saved = await savedPlan(ctx, files, options);
-  const intents = await loadManifests(ctx, saved === null ? files : [saved.manifest]);
+  const manifests = await loadManifests(ctx, saved === null ? files : [saved.manifest]);
   const begun = ctx.now();
   const reporter = reporterOf(ctx);
   const stores = new Map<string, Store>();
   reporter.emit(versionEvent(ctx));
+  for (const warning of manifests.flatMap(({ warnings }) => warnings)) {
+    reporter.emit({ type: 'warning', runId: null, ...warning });
+  }
   try {
     const ends: Applied[] = [];
     // One after the other: their steps may need the same repositories, and a reader can follow.
-    for (const intent of intents) ends.push(await applyOne(ctx, intent, options, reporter, stores, saved));
+    for (const { intent } of manifests) {
+      ends.push(await applyOne(ctx, intent, options, reporter, stores, saved));
+    }
     const waited = flag(options, 'wait')
       ? await Promise.all(ends.map((end) => waitFor(ctx, end, options)))
       : ends;

@@ -4,33 +4,44 @@ import { type Diagnostic, formatDiagnostic } from '../manifest/diagnostic.js';
 import { expandManifestArguments } from '../manifest/files.js';
 import type { Intent } from '../manifest/intent.js';
 import { loadManifest } from '../manifest/load.js';
+import type { Warning } from '../plan/observed.js';
 import type { CommandContext } from './context.js';
 import { CommandError } from './errors.js';
 import { EXIT } from './exit-codes.js';
 
-/** Load every manifest. Throws `CommandError` (65) with all problems of all of them; warnings go to stderr. */
+export interface ValidManifest {
+  readonly intent: Intent;
+  /** What a document or a stream has to tell of it: for a person it is on stderr already. */
+  readonly warnings: readonly Warning[];
+}
+
+/** Load every manifest. Throws `CommandError` (65) with all problems of all of them. */
 export async function loadManifests(
   ctx: CommandContext,
   args: readonly string[],
-): Promise<readonly Intent[]> {
+): Promise<readonly ValidManifest[]> {
   const expanded = await expandManifestArguments(args, ctx.cwd);
   if (!expanded.ok) throw invalid(ctx, expanded.problems);
   const problems: Diagnostic[] = [];
-  const intents: Intent[] = [];
+  const valid: ValidManifest[] = [];
   for (const file of expanded.files) {
     const loaded = await loadManifest(file, ctx.env, ctx.cwd);
     if (!loaded.ok) {
       problems.push(...loaded.problems);
       continue;
     }
-    intents.push(loaded.intent);
+    valid.push({ intent: loaded.intent, warnings: ctx.json ? loaded.warnings.map(asWarning) : [] });
+    if (ctx.json) continue;
     for (const warning of loaded.warnings) {
-      if (!ctx.json)
-        ctx.stderr(`${formatDiagnostic({ ...warning, message: `warning: ${warning.message}` })}\n`);
+      ctx.stderr(`${formatDiagnostic({ ...warning, message: `warning: ${warning.message}` })}\n`);
     }
   }
   if (problems.length > 0) throw invalid(ctx, problems);
-  return intents;
+  return valid;
+}
+
+function asWarning(warning: Diagnostic): Warning {
+  return { code: 'manifest', message: formatDiagnostic(warning), file: resolve(warning.file) };
 }
 
 function invalid(ctx: CommandContext, problems: readonly Diagnostic[]): CommandError {

@@ -24,12 +24,15 @@ import { refuseInsideWorkspace, stateFolderOf, storeOptions } from './world.js';
 
 export const run: CommandModule['run'] = async (ctx, files, options) => {
   await refuseInsideWorkspace(ctx);
-  const intents = await loadManifests(ctx, files);
+  const manifests = await loadManifests(ctx, files);
   const out = text(options, 'out');
-  if (out !== null && intents.length !== 1) throw wrongOut('--out saves the plan of one manifest');
+  if (out !== null && manifests.length !== 1) throw wrongOut('--out saves the plan of one manifest');
   const plans: Plan[] = [];
   const taken = new Map<string, string>();
-  for (const intent of intents) plans.push(await planFor(ctx, intent, flag(options, 'offline'), out, taken));
+  for (const { intent, warnings } of manifests) {
+    const plan = await planFor(ctx, intent, flag(options, 'offline'), out, taken);
+    plans.push({ ...plan, warnings: [...warnings, ...plan.warnings] });
+  }
 
   const failed = plans.some((plan) => plan.problems.length > 0);
   if (ctx.json && failed) throw impossible(plans);

@@ -22,10 +22,21 @@ export interface StateFolder {
 
 const NAME = '.metawsm';
 
-/** Decides which folder is the state folder. Writes nothing. Throws `StateProblem`. */
+/** Decides which folder is the state folder. Writes nothing. Throws `StateProblem`, also where no folder is at its place. */
 export async function resolveStateFolder(query: StateFolderQuery): Promise<StateFolder> {
   const path = await decide(query);
-  return { path, exists: await isFolder(path) };
+  const exists = await isFolder(path);
+  if (!exists && (await lstat(path).catch(() => null)) !== null) throw await notAFolder(path);
+  return { path, exists };
+}
+
+async function notAFolder(path: string): Promise<StateProblem> {
+  const what = (await stat(path).catch(() => null)) === null ? 'a link to nowhere' : 'not a folder';
+  return new StateProblem(
+    'state_path',
+    `${path} is ${what}, so the state cannot be kept there`,
+    'Move it away, or name another state folder with --state.',
+  );
 }
 
 async function decide({ flag, env, cwd, manifestPath }: StateFolderQuery): Promise<string> {
@@ -90,13 +101,7 @@ export async function createStateFolder(path: string): Promise<void> {
   }
   // Its real place: the folder may be reached through a link, which is the operator's choice.
   const real = await realpath(path).catch(() => null);
-  if (real === null || !(await isFolder(real))) {
-    throw new StateProblem(
-      'state_path',
-      `${path} is ${real === null ? 'a link to nowhere' : 'not a folder'}, so the state cannot be kept there`,
-      'Move it away, or name another state folder with --state.',
-    );
-  }
+  if (real === null || !(await isFolder(real))) throw await notAFolder(path);
   const ignore = join(real, '.gitignore');
   try {
     const there = await lstat(ignore).catch(() => null);

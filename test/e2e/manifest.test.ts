@@ -2,7 +2,7 @@ import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { expect } from 'vitest';
 import { ready } from '../support/closing.js';
-import type { Plan, Validation } from '../support/documents.js';
+import type { EventLine, Plan, Validation } from '../support/documents.js';
 import { agent, test } from '../support/rig.js';
 
 const valid = `version: 1
@@ -228,6 +228,29 @@ test('a broken or missing manifest of a recorded run is a warning', async ({ rig
   expect(warnings).toMatchObject([{ code: 'manifest_broken', file: manifest }]);
   rmSync(manifest);
   for (const [command, code] of commands) await rig.run(typed(command), { code });
+});
+
+test('what a valid manifest is warned of is told to people and to programs', async ({ rig }) => {
+  await rig.repo('api');
+  const file = rig.manifest({ tickets: { driver: 'none', root: 'x' }, agents: [] });
+  const { stdout, stderr } = await rig.run('plan run.yaml');
+  expect(stderr).toMatch(/^run\.yaml:\d+:\d+: warning: .*root/);
+  expect(stdout).not.toContain('warning');
+  const told = [{ code: 'manifest', message: expect.stringMatching(/^run\.yaml:\d+:\d+: .*root/), file }];
+  expect((await rig.json<Plan>('plan run.yaml')).warnings).toEqual(told);
+  const lines = (await rig.run('apply run.yaml --json')).stdout.trim().split('\n');
+  const warned = lines.map((line) => JSON.parse(line) as EventLine).filter(({ type }) => type === 'warning');
+  expect(warned).toEqual([expect.objectContaining({ run_id: null, ...told[0] })]);
+});
+
+test('a file in place of the state folder is said by every command', async ({ rig }) => {
+  await rig.repo('api');
+  rig.manifest();
+  rig.write('not-a-folder', '');
+  for (const command of ['status', 'runs', 'logs run.yaml', 'plan run.yaml', 'apply run.yaml']) {
+    const { text } = await rig.run(`${command} --state not-a-folder`, { code: 1 });
+    expect(text).toMatch(/not-a-folder is not a folder.*\n.*--state/);
+  }
 });
 
 test('two repos in the same git repository are refused', async ({ rig }) => {
