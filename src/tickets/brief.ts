@@ -163,7 +163,7 @@ function signals(input: BriefInput): string {
   const parts = [
     `## How to signal
 
-\`metawsm\` is on your PATH. Run it inside the workspace.
+\`metawsm\` is on your PATH. Run it inside the workspace. Where it is not found, because a login shell has set PATH anew, type \`"$METAWSM_STATE_DIR/bin/metawsm"\` in its place.
 
 Ask, and wait for the answer, which is printed. Asked again in the same words it goes on waiting:
 

@@ -63,6 +63,8 @@ describe('the brief', () => {
     const text = renderAgentBrief(input);
     for (const piece of [
       'metawsm signal complete --summary',
+      // A login shell may have lost the PATH that the agent was given.
+      '"$METAWSM_STATE_DIR/bin/metawsm"',
       'metawsm signal guidance --question',
       '--wait',
       'metawsm signal validation --status passed --done',
