@@ -152,13 +152,18 @@ async function finish(
   if (text(options, 'onExit') === 'stop' && world !== null && end.run !== null && mayBeStopped(end.run)) {
     // The operator's interrupt is what asked for this: it must not cut it short.
     const calm = { ...world, signal: new AbortController().signal };
-    const stopped = await stopAgents(end.run.id, null, calm, {
-      rendering: renderingOf(ctx),
-      lockTimeoutMs: ctx.globals.lockTimeoutMs,
-    });
-    if (stopped.run !== null) end = { ...end, run: stopped.run };
+    try {
+      const stopped = await stopAgents(end.run.id, null, calm, {
+        rendering: renderingOf(ctx),
+        lockTimeoutMs: ctx.globals.lockTimeoutMs,
+      });
+      if (stopped.run !== null) end = { ...end, run: stopped.run };
+    } catch (error) {
+      end = { ...(await thrown(ctx, intent, world, error)), changed: end.changed };
+    }
   }
-  const summary = summaryOf(ctx, {
+  const summary = await summaryOf(ctx, {
+    world,
     run: end.run,
     outcome: end.outcome,
     ticket: intent.ticket.id,

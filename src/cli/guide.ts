@@ -11,7 +11,7 @@ import { EXIT } from './exit-codes.js';
 import { namedAgents } from './operate.js';
 import { type CommandOptions, text } from './options.js';
 import { reportEnd } from './outcome.js';
-import { summaryOf, versionEvent } from './summary.js';
+import { endStream, summaryOf, versionEvent } from './summary.js';
 import { refuseInsideWorkspace, reporterOf, selectRun, warnOfBrokenManifest, worldOf } from './world.js';
 
 export const run: CommandModule['run'] = async (ctx, positionals, options) => {
@@ -19,12 +19,12 @@ export const run: CommandModule['run'] = async (ctx, positionals, options) => {
   const begun = ctx.now();
   const answer = await answerOf(ctx, options);
   const { store, stateFolder, run: selected } = await selectRun(ctx, positionals, options);
+  const reporter = reporterOf(ctx);
+  const world = worldOf(ctx, store, stateFolder, reporter);
   try {
     const agent = namedAgents(selected, options)?.[0] ?? null;
-    const reporter = reporterOf(ctx);
     reporter.emit(versionEvent(ctx));
     await warnOfBrokenManifest(ctx, selected, reporter);
-    const world = worldOf(ctx, store, stateFolder, reporter);
     const request = { text: answer, agent, id: text(options, 'id') };
     const guided = await answerQuestion(selected.id, request, world, ctx.globals.lockTimeoutMs);
     const { run: after, looked } = guided;
@@ -42,7 +42,8 @@ export const run: CommandModule['run'] = async (ctx, positionals, options) => {
       error,
       hints: guided.kind === 'answered' ? [] : [hintFor(guided)],
     });
-    const summary = summaryOf(ctx, {
+    const summary = await summaryOf(ctx, {
+      world,
       run: after,
       outcome: looked.outcome,
       ticket: after.ticketId,
@@ -53,6 +54,8 @@ export const run: CommandModule['run'] = async (ctx, positionals, options) => {
     });
     reporter.emit({ type: 'summary', exitCode, durationMs: ctx.now() - begun, runs: [summary] });
     return exitCode;
+  } catch (error) {
+    return await endStream(ctx, reporter, error, { run: selected, world, begun });
   } finally {
     await store.close();
   }

@@ -12,11 +12,12 @@ import { CommandError, interruptedBy } from './errors.js';
 import { EXIT } from './exit-codes.js';
 import { type CommandOptions, flag, text } from './options.js';
 import { endOf, impossible, reportEnd } from './outcome.js';
-import { summaryOf, versionEvent } from './summary.js';
+import { endStream, summaryOf, versionEvent } from './summary.js';
 import {
   brokenManifest,
   refuseInsideWorkspace,
   reporterOf,
+  type Selected,
   selectRun,
   warnOfBrokenManifest,
   worldOf,
@@ -38,28 +39,39 @@ export async function operateOn(
 ): Promise<number> {
   await refuseInsideWorkspace(ctx);
   const begun = ctx.now();
-  const { store, stateFolder, run } = await selectRun(
-    ctx,
-    positionals,
-    options,
-    flag(options, 'dryRun') ? 'read' : 'write',
-  );
+  const dryRun = flag(options, 'dryRun');
+  const selected = await selectRun(ctx, positionals, options, dryRun ? 'read' : 'write');
+  const { store, stateFolder, run } = selected;
   try {
     namedAgents(run, options);
-    if (flag(options, 'dryRun')) {
+    if (dryRun) {
       const broken = await brokenManifest(ctx, run);
       const plan = await operation.plan(run, { stateFolder, env: { ...ctx.env }, now: ctx.now });
       return showPlan(ctx, broken === null ? plan : { ...plan, warnings: [...plan.warnings, broken] });
     }
-    const reporter = reporterOf(ctx);
-    reporter.emit(versionEvent(ctx));
+    return await carryOut(ctx, selected, operation, begun);
+  } finally {
+    await store.close();
+  }
+}
+
+async function carryOut(
+  ctx: CommandContext,
+  { store, stateFolder, run }: Selected,
+  operation: Operation,
+  begun: number,
+): Promise<number> {
+  const reporter = reporterOf(ctx);
+  const world = worldOf(ctx, store, stateFolder, reporter);
+  reporter.emit(versionEvent(ctx));
+  try {
     await warnOfBrokenManifest(ctx, run, reporter);
-    const world = worldOf(ctx, store, stateFolder, reporter);
     const end = await endOf(await operation.perform(run, world), world);
     reportEnd(reporter, end);
     const signal = interruptedBy(ctx.signal);
     const exitCode = signal === null ? end.exitCode : signal === 'SIGINT' ? EXIT.sigint : EXIT.sigterm;
-    const summary = summaryOf(ctx, {
+    const summary = await summaryOf(ctx, {
+      world,
       run: end.run,
       outcome: end.outcome,
       ticket: run.ticketId,
@@ -70,8 +82,8 @@ export async function operateOn(
     });
     reporter.emit({ type: 'summary', exitCode, durationMs: ctx.now() - begun, runs: [summary] });
     return exitCode;
-  } finally {
-    await store.close();
+  } catch (error) {
+    return await endStream(ctx, reporter, error, { run, world, begun });
   }
 }
 

@@ -132,7 +132,7 @@ export class StatusLooker {
       manifest: typedPath(ctx, run.manifestPath),
       manifestGone: manifest.gone,
       warnings: [...(looked?.outcome.warnings ?? []), ...problems, ...more, ...manifest.warnings],
-      next: nextCommand(ctx, run, looked?.outcome ?? null),
+      next: await nextCommand(ctx, run, looked?.outcome ?? null, { store: this.store, stateFolder }),
       logOf: (agent) => logFileOf(attemptFolder(stateFolder, run.id, agent.name, agent.attempt)),
     });
   }

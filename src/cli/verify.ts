@@ -7,18 +7,18 @@ import { EXIT } from './exit-codes.js';
 import { number } from './options.js';
 import { endOfVerify, reportEnd } from './outcome.js';
 import { renderingOf } from './rendering.js';
-import { summaryOf, versionEvent } from './summary.js';
+import { endStream, summaryOf, versionEvent } from './summary.js';
 import { refuseInsideWorkspace, reporterOf, selectRun, warnOfBrokenManifest, worldOf } from './world.js';
 
 export const run: CommandModule['run'] = async (ctx, positionals, options) => {
   await refuseInsideWorkspace(ctx);
   const begun = ctx.now();
   const { store, stateFolder, run: selected } = await selectRun(ctx, positionals, options);
+  const reporter = reporterOf(ctx);
+  const world = worldOf(ctx, store, stateFolder, reporter);
   try {
-    const reporter = reporterOf(ctx);
     reporter.emit(versionEvent(ctx));
     await warnOfBrokenManifest(ctx, selected, reporter);
-    const world = worldOf(ctx, store, stateFolder, reporter);
     const verified = await verifyRun(selected.id, world, {
       which: 'all',
       concurrency: number(options, 'concurrency'),
@@ -36,7 +36,8 @@ export const run: CommandModule['run'] = async (ctx, positionals, options) => {
       const text = `not attested: ${words.map(({ id, voidReason }) => (voidReason === null ? id : `${id} (${voidReason})`)).join(', ')}`;
       reporter.emit({ type: 'note', runId: after.id, text });
     }
-    const summary = summaryOf(ctx, {
+    const summary = await summaryOf(ctx, {
+      world,
       run: after,
       outcome: verified.outcome,
       ticket: after.ticketId,
@@ -62,6 +63,8 @@ export const run: CommandModule['run'] = async (ctx, positionals, options) => {
       runs: [summary],
     });
     return end.exitCode;
+  } catch (error) {
+    return await endStream(ctx, reporter, error, { run: selected, world, begun });
   } finally {
     await store.close();
   }

@@ -1,8 +1,9 @@
 /** What the commands share: which state folder, which run, who is told. */
+import { existsSync } from 'node:fs';
 import { relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { World } from '../execute/world.js';
-import { type Next, nextFor } from '../plan/next.js';
+import { nextFor } from '../plan/next.js';
 import type { Warning } from '../plan/observed.js';
 import type { Outcome } from '../plan/outcome.js';
 import type { RecordedRun } from '../plan/recorded.js';
@@ -165,18 +166,39 @@ export function typedPath(ctx: CommandContext, path: string): string {
   return near !== '' && near.length < path.length ? near : path;
 }
 
-/** The next command to type, complete: with the state folder where that was given by hand. */
-export function nextCommand(
+/** The next command to type, complete: typed as it is here, it does that to this very run. */
+export async function nextCommand(
   ctx: CommandContext,
   run: RecordedRun,
   outcome: Outcome | null,
-): NextCommand | null {
-  const next: Next | null = nextFor(run, outcome, typedPath(ctx, run.intent.manifestPath));
+  { store, stateFolder }: Pick<World, 'store' | 'stateFolder'>,
+): Promise<NextCommand | null> {
+  if (run.state === 'closed') return null;
+  const selects = async (word: string): Promise<boolean> => {
+    const found = await store.resolveSelector(word, ctx.cwd);
+    return found.kind === 'run' && found.run.id === run.id;
+  };
+  const file = run.intent.manifestPath;
+  const manifest = existsSync(file) && (await selects(file)) ? typedPath(ctx, file) : null;
+  const name = (await selects(run.ticketId)) ? run.ticketId : run.id;
+  const next = nextFor(run, outcome, manifest, name);
   if (next === null) return null;
-  const state =
-    ctx.globals.state === null || next.argv[0] !== 'metawsm' ? [] : ['--state', ctx.globals.state];
+  const [, command, word] = next.argv;
+  const state = await stateWords(ctx, command === 'apply' ? (word ?? null) : null, stateFolder);
   const argv = [...next.argv, ...state];
   return { argv, text: argv.map(shellWord).join(' '), why: next.why };
+}
+
+/** `--state`, where it was given by hand, or another state folder would be found without it. */
+async function stateWords(
+  ctx: CommandContext,
+  manifest: string | null,
+  stateFolder: string,
+): Promise<readonly string[]> {
+  const given = ctx.globals.state;
+  if (given !== null) return ['--state', given];
+  const found = await stateFolderOf(ctx, manifest).catch(() => null);
+  return found?.path === stateFolder ? [] : ['--state', typedPath(ctx, stateFolder)];
 }
 
 function shellWord(word: string): string {

@@ -10,12 +10,19 @@ export interface Next {
 }
 
 /**
- * What an operator does next. `manifest` is the manifest's path as one would type it. null: nothing is left to do.
+ * What an operator does next. `manifest` is the manifest's path as one would type it; null: it is gone, or apply would
+ * continue another run. `name` is what the run is called on a command line. The answer is null when nothing is left
+ * to do.
  */
-export function nextFor(run: RecordedRun, outcome: Outcome | null, manifest: string): Next | null {
-  const ticket = run.ticketId;
+export function nextFor(
+  run: RecordedRun,
+  outcome: Outcome | null,
+  manifest: string | null,
+  name: string = run.ticketId,
+): Next | null {
   const next = (why: string, ...argv: string[]): Next => ({ argv: ['metawsm', ...argv], why });
-  const apply = (why: string): Next => next(why, 'apply', manifest, '--wait');
+  const apply = (why: string): Next =>
+    manifest === null ? next(why, 'resume', name) : next(why, 'apply', manifest, '--wait');
   const state = outcome?.run?.state ?? run.state;
   const reason = outcome?.run == null ? run.reason : outcome.run.reason;
   switch (state) {
@@ -26,19 +33,22 @@ export function nextFor(run: RecordedRun, outcome: Outcome | null, manifest: str
       const ended = outcome?.agents.some(
         (agent) => agent.verdict === 'answer_unread' || agent.verdict === 'not_started',
       );
-      return apply(ended ? 'start the agent, and wait for it' : 'wait until the agent is done or asks');
+      if (ended) return apply(manifest === null ? 'start the agent' : 'start the agent, and wait for it');
+      return manifest === null
+        ? next('watch it until the agent is done or asks', 'status', name, '--watch')
+        : apply('wait until the agent is done or asks');
     }
     case 'awaiting_guidance': {
       const pending = run.guidance.find((g) => g.state === 'pending' || g.state === 'answered');
       const several = run.agents.filter((agent) => !agent.removed).length > 1 && pending !== undefined;
       const who = several ? ['--agent', pending.agent] : [];
-      return next(`answer ${pending?.id ?? 'the question'}`, 'guide', ticket, ...who, '--answer', '…');
+      return next(`answer ${pending?.id ?? 'the question'}`, 'guide', name, ...who, '--answer', '…');
     }
     case 'paused':
       if (reason === 'interrupted') return apply('go on where it stopped');
       if (reason === 'fix_attempts')
-        return next('tell the agent what to do about it', 'iterate', ticket, '--feedback', '…');
-      return next('start the agent again', 'resume', ticket);
+        return next('tell the agent what to do about it', 'iterate', name, '--feedback', '…');
+      return next('start the agent again', 'resume', name);
     case 'failed': {
       if (reason === 'step_failed') return apply('try the failed step again');
       const budget = run.intent.policy.restartBudget;
@@ -46,7 +56,7 @@ export function nextFor(run: RecordedRun, outcome: Outcome | null, manifest: str
         (agent) => !agent.removed && agent.startsUsed >= budget && isLost(outcome, agent.name),
       );
       return used
-        ? next('start afresh with a new budget', 'restart', ticket)
+        ? next('start afresh with a new budget', 'restart', name)
         : apply('start the agent again, within its budget');
     }
     case 'completed': {
@@ -56,18 +66,18 @@ export function nextFor(run: RecordedRun, outcome: Outcome | null, manifest: str
       if (open.some((criterion) => criterion.state === 'failed')) {
         const agents = run.agents.some((agent) => !agent.removed);
         return agents
-          ? next('tell the agent what to do about the failed criterion', 'iterate', ticket, '--feedback', '…')
-          : next('check the criteria again, once they are mended', 'verify', ticket);
+          ? next('tell the agent what to do about the failed criterion', 'iterate', name, '--feedback', '…')
+          : next('check the criteria again, once they are mended', 'verify', name);
       }
-      if (open.length > 0) return next('check the criteria, with all work committed', 'verify', ticket);
-      return next('review it, then deliver it: close first shows its gates', 'close', ticket, '--dry-run');
+      if (open.length > 0) return next('check the criteria, with all work committed', 'verify', name);
+      return next('review it, then deliver it: close first shows its gates', 'close', name, '--dry-run');
     }
     case 'stopping':
-      return next('end what was begun', 'stop', ticket);
+      return next('end what was begun', 'stop', name);
     case 'stopped':
-      return next('go on', 'resume', ticket);
+      return next('go on', 'resume', name);
     case 'closing':
-      return next('end what was begun', 'close', ticket);
+      return next('end what was begun', 'close', name);
     case 'closed':
       return null;
   }

@@ -94,7 +94,13 @@ export interface Status {
   readonly repos: readonly StatusRepo[];
   readonly gates: readonly { readonly name: string; readonly ok: boolean; readonly reason: string | null }[];
   readonly warnings: readonly Warning[];
-  readonly next: { readonly argv: readonly string[]; readonly text: string; readonly why: string } | null;
+  readonly next: Next | null;
+}
+
+export interface Next {
+  readonly argv: readonly string[];
+  readonly text: string;
+  readonly why: string;
 }
 
 export interface Runs {
@@ -160,6 +166,7 @@ export interface Summary extends EventLine {
     readonly steps_failed: number;
     readonly guidance_pending: number;
     readonly workspace: string | null;
+    readonly next: Next | null;
     readonly error: {
       readonly code: string;
       readonly step_id: string | null;

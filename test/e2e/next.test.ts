@@ -1,0 +1,76 @@
+/** The next command that is shown does, as it is typed, to the run that it is shown for what it says. */
+import { mkdirSync, renameSync } from 'node:fs';
+import path from 'node:path';
+import { expect } from 'vitest';
+import type { Status } from '../support/documents.js';
+import { agent, type Rig, test } from '../support/rig.js';
+
+test('it finds the run also from a folder that has a state folder of its own, or none', async ({ rig }) => {
+  await rig.repo('api');
+  const manifest = rig.manifest({ agent: { command: agent('ask', 'So?') } });
+  const elsewhere = path.join(rig.dir, 'elsewhere');
+  mkdirSync(elsewhere);
+  const { summary } = await rig.events(`apply ${manifest} --wait`, { code: 3, cwd: elsewhere });
+  const { run, next } = await rig.json<Status>(`status ${manifest}`, { cwd: elsewhere });
+  expect(summary.runs[0]?.next).toEqual(next);
+  expect(next?.argv).toEqual([
+    'metawsm',
+    'guide',
+    'ABC-1',
+    '--answer',
+    '…',
+    '--state',
+    path.relative(elsewhere, rig.stateFolder),
+  ]);
+  await rig.run(next?.argv.slice(1) ?? [], { cwd: elsewhere });
+
+  // A manifest finds it by itself, and at home nothing has to be added.
+  await rig.run(`apply ${manifest} --wait`, { cwd: elsewhere });
+  await rig.run(`stop ${manifest}`, { cwd: elsewhere });
+  const { next: atHome } = await rig.status(run.id);
+  expect(atHome?.argv).not.toContain('--state');
+});
+
+test('it names the run where the ticket means a newer one', async ({ rig }) => {
+  await rig.repo('api');
+  rig.manifest();
+  const { run: older } = await rig.applied();
+  await rig.run('apply run.yaml --new-run --yes');
+  const newer = await rig.status();
+  expect(newer.next?.argv).toEqual(['metawsm', 'apply', 'run.yaml', '--wait']);
+  expect((await rig.status(older.id)).next?.argv).toEqual(['metawsm', 'status', older.id, '--watch']);
+
+  await rig.run(`stop ${older.id}`);
+  const argv = await nextOf(rig, older.id);
+  expect(argv).toEqual(['metawsm', 'resume', older.id]);
+  await rig.run(argv.slice(1));
+  expect(await rig.state(older.id)).toBe('running');
+  await rig.run('stop run.yaml');
+  expect(await nextOf(rig, newer.run.id)).toEqual(['metawsm', 'resume', 'ABC-1']);
+});
+
+test('it goes on without a manifest that is gone', async ({ rig }) => {
+  await rig.repo('api');
+  rig.manifest({ repos: [{ name: 'api', path: '../repos/api', setup: ['test -e "$RIG_DIR/mended"'] }] });
+  await rig.run('apply run.yaml', { code: 1 });
+  renameSync(path.join(rig.project, 'run.yaml'), path.join(rig.dir, 'away.yaml'));
+  rig.touch('mended');
+  const argv = await nextOf(rig, 'ABC-1');
+  expect(argv).toEqual(['metawsm', 'resume', 'ABC-1']);
+  await rig.run(argv.slice(1));
+  expect(await rig.state('ABC-1')).toBe('running');
+});
+
+test('it does not take a ticket that looks like a manifest for one', async ({ rig }) => {
+  await rig.repo('api');
+  rig.manifest({ ticket: 'login.yaml' });
+  await rig.applied();
+  await rig.run('stop run.yaml');
+  const argv = await nextOf(rig, 'run.yaml');
+  await rig.run(argv.slice(1));
+  expect(await rig.state()).toBe('running');
+});
+
+async function nextOf(rig: Rig, selector: string): Promise<readonly string[]> {
+  return (await rig.status(selector)).next?.argv ?? [];
+}
