@@ -1,4 +1,5 @@
 /** How a command fails: one error type, and the two ways it is shown. */
+import { resolve } from 'node:path';
 import { isatty } from 'node:tty';
 import { paint } from '../report/paint.js';
 import { wantsColor } from '../report/stream.js';
@@ -200,7 +201,8 @@ export function errorDocument(error: CommandError): string {
       code: problem.code ?? null,
       message: problem.message,
       hint: problem.hint ?? null,
-      file: problem.file ?? null,
+      // As typed it stands in what a person reads; programs get absolute paths.
+      file: problem.file == null ? null : resolve(problem.file),
       line: problem.line ?? null,
       column: problem.column ?? null,
       path: problem.path ?? null,

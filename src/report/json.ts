@@ -1,4 +1,5 @@
 /** The JSON view of events: one object a line, as `--json` of apply and its like promises. */
+import type { AgentState } from '../plan/lifecycle.js';
 import type { Event, Reporter, RunSummary } from './events.js';
 
 /**
@@ -15,6 +16,11 @@ export function jsonReporter(options: { write(text: string): void; now(): number
       options.write(`${JSON.stringify(line)}\n`);
     },
   };
+}
+
+/** An agent's state as programs know it: one that was never started is still to be. */
+export function agentStateJson(state: AgentState): Exclude<AgentState, 'pending'> {
+  return state === 'pending' ? 'starting' : state;
 }
 
 type Fields = { readonly type: string; readonly run_id?: string | null; readonly [name: string]: unknown };
@@ -41,7 +47,7 @@ function jsonFields(event: Event): Fields | null {
         type: event.type,
         run_id: event.runId,
         name: event.name,
-        state: event.state,
+        state: agentStateJson(event.state),
         exit_code: event.exitCode,
       };
     case 'guidance':

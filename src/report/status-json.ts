@@ -1,6 +1,7 @@
 /** The `status` and `runs` documents of `--json`, format_version 1. */
 import type { CriterionState } from '../plan/evidence.js';
 import type { RecordedRun } from '../plan/recorded.js';
+import { agentStateJson } from './json.js';
 import {
   type AgentView,
   isOpenQuestion,
@@ -103,7 +104,7 @@ function runFields(run: RecordedRun) {
 function agentFields({ agent, live, restartsLeft, log }: AgentView) {
   return {
     name: agent.name,
-    state: agent.state,
+    state: agentStateJson(agent.state),
     health: agent.health,
     health_reason: agent.healthReason,
     // A pid that is no longer the agent's may be anybody's.

@@ -126,7 +126,7 @@ function agentLines(view: AgentView, width: number, now: number, paint: Paint): 
   const health = agent.health === 'none' || agent.health === agent.state ? '' : `, ${agent.health}`;
   const since = live ? agent.startedAt : agent.endedAt;
   const facts = [
-    `${agentColor(agent.state, paint)(agent.state)}${health}`,
+    `${agentColor(agent.state, paint)(agent.state === 'pending' ? 'not started yet' : agent.state)}${health}`,
     agent.attempt === 0 ? null : `attempt ${agent.attempt}`,
     live && agent.pid !== null ? `pid ${agent.pid}` : null,
     since === null ? null : live ? `for ${agoText(now - since)}` : `ended ${agoText(now - since)} ago`,

@@ -73,7 +73,9 @@ test('a step that failed is on the page, and where the run goes on', async ({ ri
   const status = await rig.status();
   follows('status', status);
   expect(status.run.resume_at_step).toBe('setup.run/api/1');
-  expect(status.agents).toMatchObject([{ state: 'pending', attempt: 0, pid: null, log: null }]);
+  expect(stdout).toContain('agent  not started yet, 3 restarts left');
+  // The states that the contract names, and no other.
+  expect(status.agents).toMatchObject([{ state: 'starting', attempt: 0, pid: null, log: null }]);
 });
 
 test('a look is recorded, and starts nothing', async ({ rig }) => {

@@ -166,6 +166,67 @@ test('a failure before any work is one document', async ({ rig }) => {
   }
 });
 
+test.for([
+  ['guide', '--answer x'],
+  ['stop', ''],
+  ['resume', ''],
+  ['restart', ''],
+  ['iterate', '--feedback x'],
+  ['verify', ''],
+  ['close', ''],
+  ['cleanup', ''],
+  ['apply', ''],
+] as const)(
+  '%s ends its stream also when another process holds the run',
+  async ([command, flags], { rig }) => {
+    await rig.repo('api');
+    const setup = 'touch "$RIG_DIR/held"; until [ -e "$RIG_DIR/go" ]; do sleep 0.05; done';
+    rig.manifest({ repos: [{ name: 'api', path: '../repos/api', setup: [setup] }], agents: [] });
+    const holder = rig.spawn('apply run.yaml');
+    await rig.untilFile('held');
+    const line = `${command} run.yaml ${flags} --lock-timeout 10ms`.replace(/ +/g, ' ');
+    const { lines, summary } = await rig.events(line, { code: 75 });
+    for (const each of lines) follows('event', each);
+    expect(lines.map(({ type }) => type)).toEqual(['version', 'error', 'summary']);
+    expect(lines[1]).toMatchObject({
+      code: 'locked',
+      message: expect.stringContaining('is held by process'),
+    });
+    expect(summary).toMatchObject({
+      exit_code: 75,
+      runs: [{ ticket: 'ABC-1', state: 'running', exit_code: 75, changed: false, error: { code: 'locked' } }],
+    });
+    rig.touch('go');
+    await holder.result;
+  },
+);
+
+test('every line of close and of logs follows its schema', async ({ rig }) => {
+  await rig.repo('api');
+  rig.manifest({ agent: { command: agent('complete') }, done_criteria: [{ run: 'true' }, 'Words'] });
+  await rig.run('apply run.yaml --wait');
+  const refused = await rig.events('close run.yaml', { code: 4 });
+  const { run } = await rig.status();
+  await rig.run('signal validation --status passed', { cwd: run.workspace });
+  const closed = await rig.events('close run.yaml');
+  for (const { lines } of [refused, closed]) {
+    expect(lines.filter((line) => line.type === 'gate').length).toBeGreaterThan(5);
+    for (const line of lines) follows('event', line);
+  }
+  const logs = (await rig.run('logs run.yaml --json')).stdout.trim().split('\n');
+  for (const line of logs) follows('event', JSON.parse(line));
+});
+
+test('paths in a failure before any work are absolute, as everywhere', async ({ rig }) => {
+  const bad = rig.write('bad.yaml', 'version: 1\n');
+  for (const command of ['plan', 'apply']) {
+    const { problems } = await rig.json<Doc>(`${command} bad.yaml`, { code: 65 });
+    for (const problem of list(problems)) expect(problem.file).toBe(bad);
+    // A person reads what they typed.
+    expect((await rig.run(`${command} bad.yaml`, { code: 65 })).stderr).toMatch(/^bad\.yaml:1:1: /m);
+  }
+});
+
 test('validate has every field', async ({ rig }) => {
   await rig.repo('api');
   rig.manifest();
