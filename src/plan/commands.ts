@@ -1,10 +1,10 @@
 /** The exact commands behind a step, as plan shows them. Pure; nothing here runs anything. */
 import type { Command } from '../manifest/intent.js';
 import type { RecordedRun } from './recorded.js';
-import type { PlannedCommand, Step } from './steps.js';
+import type { PlannedCommand, Step, StepAction } from './steps.js';
 
 /** The programs that a step starts; empty where metawsm does the work itself. */
-export function commandsOf(step: Step, run: RecordedRun): readonly PlannedCommand[] {
+export function commandsOf(step: Step, run: RecordedRun, action: StepAction): readonly PlannedCommand[] {
   switch (step.kind) {
     case 'repo.clone':
       return [argv(['git', 'clone', step.url, step.path], parent(step.path))];
@@ -53,35 +53,29 @@ export function commandsOf(step: Step, run: RecordedRun): readonly PlannedComman
       return [declared(step.command, step.cwd, [])];
     case 'agent.start':
       return [declared(step.command, step.cwd, Object.keys(step.env).sort())];
-    case 'ticket.create':
-      if (run.intent.tickets.driver !== 'docmgr') return [];
-      return [
-        argv(
-          [
-            'docmgr',
-            'ticket',
-            'create-ticket',
-            '--ticket',
-            step.ticket,
-            '--title',
-            step.title,
-            '--topics',
-            step.topics.join(','),
-          ],
-          run.ticketRoot ?? '.',
-        ),
-      ];
+    case 'ticket.create': {
+      // As docmgr takes them: separated by commas, so no topic can hold one.
+      const topics = step.topics.map((topic) => topic.replace(/[",\s]+/g, ' ').trim()).filter(Boolean);
+      const words = ['ticket', 'create-ticket', '--ticket', step.ticket, '--title', step.title];
+      return docmgr([...words, ...(topics.length === 0 ? [] : ['--topics', topics.join(',')])], run);
+    }
     case 'ticket.brief':
-      if (run.intent.tickets.driver !== 'docmgr') return [];
-      return [
-        argv(
-          ['docmgr', 'doc', 'add', '--ticket', step.ticket, '--doc-type', 'reference', '--title', step.title],
-          run.ticketRoot ?? '.',
-        ),
-      ];
+      // One that is there is rewritten by metawsm itself.
+      if (action === 'update') return [];
+      return docmgr(
+        ['doc', 'add', '--ticket', step.ticket, '--doc-type', 'reference', '--title', step.title],
+        run,
+      );
     default:
       return [];
   }
+}
+
+/** What the docmgr driver starts to write; without that driver metawsm writes by itself. */
+function docmgr(words: readonly string[], run: RecordedRun): readonly PlannedCommand[] {
+  const { ticketRoot: root } = run;
+  if (run.intent.tickets.driver !== 'docmgr' || root === null) return [];
+  return [argv(['docmgr', ...words, '--root', root, '--with-glaze-output', '--output', 'json'], root)];
 }
 
 function argv(words: readonly string[], cwd: string): PlannedCommand {

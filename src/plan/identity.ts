@@ -33,7 +33,7 @@ export function finish(draft: DraftStep, input: FinishInput): PlannedStep {
     agent: 'agent' in step ? step.agent : null,
     reason: draft.reason,
     needsYes: draft.needsYes ?? false,
-    commands: commandsOf(step, input.run),
+    commands: commandsOf(step, input.run, draft.action),
     // What is left as it is stays recorded as it was done: it differs until it is done anew.
     inputHash:
       draft.action === 'none' && row !== undefined

@@ -1,4 +1,5 @@
 /** The ticket, the run's brief among its documents, and its copy in the first repo's worktree. */
+import { join } from 'node:path';
 import { renderBrief } from '../../tickets/brief.js';
 import { copyTicketFolder, newTicketFiles } from '../../tickets/copy.js';
 import { ticketDriver } from '../../tickets/index.js';
@@ -80,7 +81,7 @@ export const ticketCopy: StepHandler<'ticket.copy'> = {
         runId: run.id,
         code: 'ticket_file_kept',
         message: `${path} in the worktree of ${step.repo} holds something else than the ticket's file and is left alone`,
-        file: path,
+        file: join(step.path, path),
       });
     }
   },
