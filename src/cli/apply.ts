@@ -22,7 +22,7 @@ import { loadManifests } from './manifests.js';
 import { type CommandOptions, flag, number, text } from './options.js';
 import { type Ended, endOf, endOfWait, reportEnd } from './outcome.js';
 import { renderingOf } from './rendering.js';
-import { summaryOf, versionEvent } from './summary.js';
+import { type NotingReporter, noting, summaryOf, versionEvent } from './summary.js';
 import { refuseInsideWorkspace, reporterOf, stateFolderOf, storeOptions, worldOf } from './world.js';
 
 export const run: CommandModule['run'] = async (ctx, files, options) => {
@@ -30,7 +30,7 @@ export const run: CommandModule['run'] = async (ctx, files, options) => {
   const saved = await savedPlan(ctx, files, options);
   const manifests = await loadManifests(ctx, saved === null ? files : [saved.manifest]);
   const begun = ctx.now();
-  const reporter = reporterOf(ctx);
+  const reporter = noting(reporterOf(ctx));
   const stores = new Map<string, Store>();
   reporter.emit(versionEvent(ctx));
   for (const warning of manifests.flatMap(({ warnings }) => warnings)) {
@@ -43,9 +43,9 @@ export const run: CommandModule['run'] = async (ctx, files, options) => {
       ends.push(await applyOne(ctx, intent, options, reporter, stores, saved));
     }
     const waited = flag(options, 'wait')
-      ? await Promise.all(ends.map((end) => waitFor(ctx, end, options)))
+      ? await Promise.all(ends.map((end) => waitFor(ctx, end, options, reporter)))
       : ends;
-    const summaries = await Promise.all(waited.map((end) => finish(ctx, end, options)));
+    const summaries = await Promise.all(waited.map((end) => finish(ctx, end, options, reporter)));
     return await sumUp(ctx, reporter, summaries, ctx.now() - begun);
   } finally {
     for (const store of stores.values()) await store.close();
@@ -79,7 +79,7 @@ async function applyOne(
   ctx: CommandContext,
   intent: Intent,
   options: CommandOptions,
-  reporter: Reporter,
+  reporter: NotingReporter,
   stores: Map<string, Store>,
   saved: SavedPlan | null,
 ): Promise<Applied> {
@@ -99,7 +99,7 @@ async function applyOne(
     });
     return { intent, world, options: converge, end: await endOf(result, world) };
   } catch (error) {
-    return { intent, world, options: converge, end: await thrown(ctx, intent, world, error) };
+    return { intent, world, options: converge, end: await thrown(ctx, intent, world, error, reporter) };
   }
 }
 
@@ -125,7 +125,12 @@ function announce(reporter: Reporter, plan: Plan): void {
   reporter.emit({ type: 'note', runId: run.id, text });
 }
 
-async function waitFor(ctx: CommandContext, applied: Applied, options: CommandOptions): Promise<Applied> {
+async function waitFor(
+  ctx: CommandContext,
+  applied: Applied,
+  options: CommandOptions,
+  reporter: NotingReporter,
+): Promise<Applied> {
   const { world, end } = applied;
   if (world === null || applied.options === null || end.run === null || end.exitCode !== EXIT.done)
     return applied;
@@ -137,7 +142,7 @@ async function waitFor(ctx: CommandContext, applied: Applied, options: CommandOp
     const ended = await endOfWait(seen, world);
     return { ...applied, end: { ...ended, changed: end.changed || ended.changed } };
   } catch (error) {
-    return { ...applied, end: await thrown(ctx, applied.intent, world, error) };
+    return { ...applied, end: await thrown(ctx, applied.intent, world, error, reporter) };
   }
 }
 
@@ -146,6 +151,7 @@ async function finish(
   ctx: CommandContext,
   applied: Applied,
   options: CommandOptions,
+  reporter: NotingReporter,
 ): Promise<[Applied, RunSummary]> {
   const { world, intent } = applied;
   let { end } = applied;
@@ -159,7 +165,7 @@ async function finish(
       });
       if (stopped.run !== null) end = { ...end, run: stopped.run };
     } catch (error) {
-      end = { ...(await thrown(ctx, intent, world, error)), changed: end.changed };
+      end = await thrown(ctx, intent, world, error, reporter);
     }
   }
   const summary = await summaryOf(ctx, {
@@ -203,6 +209,7 @@ async function thrown(
   intent: Intent,
   world: World | null,
   error: unknown,
+  reporter: NotingReporter,
 ): Promise<Ended> {
   const interrupted = interruptedBy(ctx.signal);
   const shown = toCommandError(interrupted === null ? error : ctx.signal.reason);
@@ -211,7 +218,7 @@ async function thrown(
     run,
     outcome: null,
     exitCode: shown.exitCode,
-    changed: false,
+    changed: run !== null && reporter.executed.has(run.id),
     error: { code: shown.code, stepId: null, message: shown.message, logTail: [] },
     hints: shown.hint === null ? [] : [shown.hint],
   };

@@ -11,7 +11,7 @@ import { EXIT } from './exit-codes.js';
 import { namedAgents } from './operate.js';
 import { type CommandOptions, text } from './options.js';
 import { reportEnd } from './outcome.js';
-import { endStream, summaryOf, versionEvent } from './summary.js';
+import { endStream, noting, summaryOf, versionEvent } from './summary.js';
 import { refuseInsideWorkspace, reporterOf, selectRun, warnOfBrokenManifest, worldOf } from './world.js';
 
 export const run: CommandModule['run'] = async (ctx, positionals, options) => {
@@ -19,7 +19,7 @@ export const run: CommandModule['run'] = async (ctx, positionals, options) => {
   const begun = ctx.now();
   const answer = await answerOf(ctx, options);
   const { store, stateFolder, run: selected } = await selectRun(ctx, positionals, options);
-  const reporter = reporterOf(ctx);
+  const reporter = noting(reporterOf(ctx));
   const world = worldOf(ctx, store, stateFolder, reporter);
   try {
     const agent = namedAgents(selected, options)?.[0] ?? null;

@@ -12,7 +12,7 @@ import { CommandError, interruptedBy } from './errors.js';
 import { EXIT } from './exit-codes.js';
 import { type CommandOptions, flag, text } from './options.js';
 import { endOf, impossible, reportEnd } from './outcome.js';
-import { endStream, summaryOf, versionEvent } from './summary.js';
+import { endStream, noting, summaryOf, versionEvent } from './summary.js';
 import {
   brokenManifest,
   refuseInsideWorkspace,
@@ -61,7 +61,7 @@ async function carryOut(
   operation: Operation,
   begun: number,
 ): Promise<number> {
-  const reporter = reporterOf(ctx);
+  const reporter = noting(reporterOf(ctx));
   const world = worldOf(ctx, store, stateFolder, reporter);
   reporter.emit(versionEvent(ctx));
   try {

@@ -52,13 +52,15 @@ export async function endOf(result: Converged, world: World): Promise<Ended> {
     }
     case 'impossible': {
       const { problems } = result.plan;
+      const [first] = problems;
+      const one = problems.length === 1;
       // Each with its own way out: several at once are the rule here.
-      const list = problems.map((problem) => `${problem.message}\n    ${problem.hint}`);
-      const [only = ''] = list;
-      const count = `${problems.length} problems, nothing was done:`;
-      const message = problems.length === 1 ? only : [count, ...list.map((line) => `  ${line}`)].join('\n');
-      const error = { code: problems[0]?.code ?? 'impossible', stepId: null, message, logTail: [] };
-      return { ...base, exitCode: EXIT.failed, changed: false, error };
+      const list = problems.map((problem) => `  ${problem.message}\n    ${problem.hint}`);
+      const all = [`${problems.length} problems, nothing was done:`, ...list].join('\n');
+      const message = one ? (first?.message ?? '') : all;
+      const hints = one && first !== undefined ? [first.hint] : [];
+      const error = { code: first?.code ?? 'impossible', stepId: null, message, logTail: [] };
+      return { ...base, exitCode: EXIT.failed, changed: false, error, hints };
     }
     case 'failed': {
       const { error, planned } = result.failure;

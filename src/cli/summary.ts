@@ -46,13 +46,29 @@ export async function summaryOf(ctx: CommandContext, input: SummaryInput): Promi
   };
 }
 
+/** Passes events on, and notes of which runs something was executed: what is thrown later does not tell. */
+export interface NotingReporter extends Reporter {
+  readonly executed: ReadonlySet<string>;
+}
+
+export function noting(reporter: Reporter): NotingReporter {
+  const executed = new Set<string>();
+  return {
+    executed,
+    emit(event) {
+      if (event.type === 'step') executed.add(event.runId);
+      reporter.emit(event);
+    },
+  };
+}
+
 /**
  * What was thrown once a stream had begun, such as that another process holds the run. With `--json` the stream ends as
  * every other; to a person `main` shows it.
  */
 export async function endStream(
   ctx: CommandContext,
-  reporter: Reporter,
+  reporter: NotingReporter,
   thrown: unknown,
   at: { readonly run: RecordedRun; readonly world: SummaryInput['world'] & {}; readonly begun: number },
 ): Promise<number> {
@@ -71,7 +87,7 @@ export async function endStream(
     ticket: at.run.ticketId,
     manifest: at.run.intent.manifestPath,
     exitCode,
-    changed: false,
+    changed: reporter.executed.has(at.run.id),
     error: { code, stepId: null, message, logTail: [] },
   });
   reporter.emit({ type: 'summary', exitCode, durationMs: ctx.now() - at.begun, runs: [summary] });

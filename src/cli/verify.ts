@@ -7,14 +7,14 @@ import { EXIT } from './exit-codes.js';
 import { number } from './options.js';
 import { endOfVerify, reportEnd } from './outcome.js';
 import { renderingOf } from './rendering.js';
-import { endStream, summaryOf, versionEvent } from './summary.js';
+import { endStream, noting, summaryOf, versionEvent } from './summary.js';
 import { refuseInsideWorkspace, reporterOf, selectRun, warnOfBrokenManifest, worldOf } from './world.js';
 
 export const run: CommandModule['run'] = async (ctx, positionals, options) => {
   await refuseInsideWorkspace(ctx);
   const begun = ctx.now();
   const { store, stateFolder, run: selected } = await selectRun(ctx, positionals, options);
-  const reporter = reporterOf(ctx);
+  const reporter = noting(reporterOf(ctx));
   const world = worldOf(ctx, store, stateFolder, reporter);
   try {
     reporter.emit(versionEvent(ctx));

@@ -201,6 +201,36 @@ test.for([
   },
 );
 
+test('an interrupted stream ends with what was done until then', async ({ rig }) => {
+  await rig.repo('api');
+  const setup = 'touch "$RIG_DIR/in-setup"; exec sleep 60';
+  rig.manifest({ repos: [{ name: 'api', path: '../repos/api', setup: [setup] }] });
+  const running = rig.spawn('apply run.yaml --wait --json');
+  await rig.untilFile('in-setup');
+  running.interrupt();
+  const { code, stdout } = await running.result;
+  expect(code).toBe(130);
+  const lines = stdout
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as Doc);
+  for (const line of lines) follows('event', line);
+  expect(lines.at(-1)).toMatchObject({
+    type: 'summary',
+    exit_code: 130,
+    runs: [{ state: 'paused', reason: 'interrupted', changed: true, steps_done: 4, steps_failed: 0 }],
+  });
+});
+
+test('what makes one step impossible is told apart from its way out', async ({ rig }) => {
+  rig.manifest({ agents: [] });
+  const { lines, summary } = await rig.events('apply run.yaml', { code: 1 });
+  const message = expect.stringMatching(/^repo api: .*repos\/api does not exist$/);
+  expect(lines.at(-2)).toMatchObject({ type: 'error', code: 'repo_missing', message });
+  expect(lines.at(-2)?.hint).toContain('mend the path in the manifest');
+  expect(summary.runs[0]?.error).toMatchObject({ code: 'repo_missing', message });
+});
+
 test('every line of close and of logs follows its schema', async ({ rig }) => {
   await rig.repo('api');
   rig.manifest({ agent: { command: agent('complete') }, done_criteria: [{ run: 'true' }, 'Words'] });
