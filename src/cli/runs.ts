@@ -18,9 +18,15 @@ export async function run(
 ): Promise<number> {
   await refuseInsideWorkspace(ctx);
   const ticket = text(options, 'ticket');
-  const query = { ...(ticket === null ? {} : { ticket }), limit: flag(options, 'all') ? null : 20 };
-  const lines = await withRuns(ctx, (find) => find(query));
+  const most = flag(options, 'all') ? null : 20;
+  // One more, to know of it.
+  const query = { ...(ticket === null ? {} : { ticket }), limit: most === null ? null : most + 1 };
+  const found = await withRuns(ctx, (find) => find(query));
+  const lines = found.slice(0, most ?? found.length);
   ctx.stdout(shown(ctx, lines, ticket === null ? 'no runs yet' : `no runs of ticket ${ticket}`));
+  if (lines.length < found.length && !ctx.json && !ctx.quiet) {
+    ctx.stderr(`there are more, older ones: --all lists them, too\n`);
+  }
   return EXIT.done;
 }
 

@@ -23,8 +23,7 @@ export function statusText(view: StatusView, paint: Paint, options: { readonly v
   const section = (name: string, rows: readonly string[]): void => {
     if (rows.length > 0) lines.push('', `${name}:`, ...rows);
   };
-  const finished = run.steps.every((step) => step.state === 'done' || step.state === 'skipped');
-  if (!finished || options.verbose) {
+  if (!isFinished(run) || options.verbose) {
     section(
       'Steps',
       run.steps.flatMap((step) => stepLines(step, view.observedAt, paint)),
@@ -84,10 +83,17 @@ function headLines(view: StatusView, paint: Paint): string[] {
     `  state      ${state}${run.detail === null ? '' : `: ${oneLine(run.detail)}`}`,
   ];
   if (step !== null) lines.push(`  at step    ${oneLine(step)}`);
+  const done = run.steps.filter(({ state }) => state === 'done').length;
+  if (isFinished(run)) lines.push(`  steps      ${done} of ${run.steps.length} done`);
   lines.push(`  workspace  ${oneLine(run.workspace)}`);
   lines.push(`  manifest   ${oneLine(view.manifest)}${view.manifestGone ? ' (not there any more)' : ''}`);
   if (view.unrecorded !== null) lines.push(`  ${paint.yellow('not recorded')}: ${oneLine(view.unrecorded)}`);
   return lines;
+}
+
+/** Nothing of the run's steps is left to look at; where a step is, all of them are listed. */
+function isFinished(run: RecordedRun): boolean {
+  return run.steps.every((step) => step.state === 'done' || step.state === 'skipped');
 }
 
 const STEP_SIGNS: Readonly<Record<StepState, string>> = {

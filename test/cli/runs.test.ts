@@ -17,6 +17,10 @@ test('lists the newest 20 runs, all of them, or those of a ticket', async ({ rig
   expect(await ids('runs --all')).toEqual(all);
   expect(await ids('runs --ticket OLD-1')).toEqual(['run-2', 'run-1']);
   expect(await ids('runs --ticket OLD')).toEqual([]);
+  const { stdout: newest, stderr } = await rig.run('runs');
+  expect(newest.trimEnd().split('\n')).toHaveLength(21);
+  expect(stderr).toContain('--all');
+  expect((await rig.run('runs --all')).stderr).toBe('');
   // Only those that are not closed.
   expect(await ids('status')).toEqual(['run-22']);
 

@@ -42,6 +42,7 @@ test('the page says how a run stands, and what to type next', async ({ rig }) =>
   ])
     expect(stdout).toContain(words);
   // All steps are done: only --verbose lists them.
+  expect(stdout).toMatch(/^ {2}steps +6 of 6 done$/m);
   expect(stdout).not.toContain('worktree.create/api');
   expect((await rig.run('status run.yaml --verbose')).stdout).toContain('✔ worktree.create/api');
 
