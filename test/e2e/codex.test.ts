@@ -5,7 +5,7 @@ import path from 'node:path';
 import { describe, expect } from 'vitest';
 import { type CodexServer, codexConfig, type Model, startCodexServer } from '../support/codex-server.js';
 import type { Plan } from '../support/documents.js';
-import { checkout, type Rig, type RunOptions, test as withRig } from '../support/rig.js';
+import { checkout, hasTmux, type Rig, type RunOptions, test as withRig } from '../support/rig.js';
 
 const test = withRig.extend<{ codex: Codex }>({
   codex: async ({ rig }, use) => {
@@ -19,9 +19,10 @@ const ASK = '"Read $METAWSM_BRIEF and do what it says"';
 const ANYTHING = `codex exec -s danger-full-access ${ASK}`;
 
 describe.skipIf(!works('codex', '--version'))('a real codex', () => {
-  test('works in the worktree of the only repo', async ({ rig, codex }) => {
+  const sessions = hasTmux ? ['process', 'tmux'] : ['process'];
+  test.for(sessions)('works in the worktree of the only repo, as a %s', async (session, { rig, codex }) => {
     const api = await rig.repo('api');
-    rig.manifest({ agent: { command: ANYTHING } });
+    rig.manifest({ session, agent: { command: ANYTHING } });
     const options = await codex.thatDoes([
       'echo "Limited" > login.md',
       'git add .',
