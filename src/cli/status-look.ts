@@ -51,7 +51,7 @@ export class StatusLooker {
     try {
       const recorded = await store.loadRun(runId);
       if (recorded.state === 'closed')
-        return { view: await this.#view(recorded, null, null, [], []), busy: false };
+        return { view: await this.#view(recorded, null, null, [], [], false), busy: false };
       const { looked, problem } = await this.#observe(recorded);
       unrecorded ??= problem === null ? null : 'not everything could be looked at';
       let run = recorded;
@@ -66,7 +66,7 @@ export class StatusLooker {
       if (unrecorded !== null) run = asObserved(recorded, looked.outcome);
       const gates = problem === null ? await this.#gates(run, looked) : [];
       return {
-        view: await this.#view(run, looked, unrecorded, gates, problem === null ? [] : [problem]),
+        view: await this.#view(run, looked, unrecorded, gates, problem === null ? [] : [problem], busy),
         busy,
       };
     } finally {
@@ -116,6 +116,7 @@ export class StatusLooker {
     unrecorded: string | null,
     gates: readonly Gate[],
     more: readonly Warning[],
+    busy: boolean,
   ): Promise<StatusView> {
     const { ctx, stateFolder } = this;
     const manifest = await this.#checkManifest(run);
@@ -132,7 +133,7 @@ export class StatusLooker {
       manifest: typedPath(ctx, run.manifestPath),
       manifestGone: manifest.gone,
       warnings: [...(looked?.outcome.warnings ?? []), ...problems, ...more, ...manifest.warnings],
-      next: await nextCommand(ctx, run, looked?.outcome ?? null, { store: this.store, stateFolder }),
+      next: await nextCommand(ctx, run, looked?.outcome ?? null, { store: this.store, stateFolder }, busy),
       logOf: (agent) => logFileOf(attemptFolder(stateFolder, run.id, agent.name, agent.attempt)),
     });
   }

@@ -172,6 +172,7 @@ export async function nextCommand(
   run: RecordedRun,
   outcome: Outcome | null,
   { store, stateFolder }: Pick<World, 'store' | 'stateFolder'>,
+  busy = false,
 ): Promise<NextCommand | null> {
   if (run.state === 'closed') return null;
   const selects = async (word: string): Promise<boolean> => {
@@ -181,7 +182,7 @@ export async function nextCommand(
   const file = run.intent.manifestPath;
   const manifest = existsSync(file) && (await selects(file)) ? typedPath(ctx, file) : null;
   const name = (await selects(run.ticketId)) ? run.ticketId : run.id;
-  const next = nextFor(run, outcome, manifest, name);
+  const next = nextFor(run, outcome, manifest, name, busy);
   if (next === null) return null;
   const [, command, word] = next.argv;
   const state = await stateWords(ctx, command === 'apply' ? (word ?? null) : null, stateFolder);

@@ -61,6 +61,21 @@ test('it goes on without a manifest that is gone', async ({ rig }) => {
   expect(await rig.state('ABC-1')).toBe('running');
 });
 
+test('it watches what another process is doing', async ({ rig }) => {
+  await rig.repo('api');
+  const setup = 'touch "$RIG_DIR/held"; until [ -e "$RIG_DIR/go" ]; do sleep 0.05; done';
+  rig.manifest({ repos: [{ name: 'api', path: '../repos/api', setup: [setup] }], agents: [] });
+  const holder = rig.spawn('apply run.yaml');
+  await rig.untilFile('held');
+  const argv = await nextOf(rig, 'run.yaml');
+  expect(argv).toEqual(['metawsm', 'status', 'ABC-1', '--watch']);
+  const watching = rig.spawn(argv.slice(1));
+  await rig.until('the page', () => watching.stdout().includes('setup.run/api/1'));
+  rig.touch('go');
+  expect((await holder.result).code).toBe(0);
+  expect((await watching.result).stdout).toContain('completed');
+});
+
 test('it does not take a ticket that looks like a manifest for one', async ({ rig }) => {
   await rig.repo('api');
   rig.manifest({ ticket: 'login.yaml' });
