@@ -37,7 +37,7 @@ function jsonFields(event: Event): Fields | null {
         id: event.id,
         state: event.state,
         attempt: event.attempt,
-        duration_ms: event.durationMs,
+        duration_ms: event.durationMs === null ? null : elapsed(event.durationMs),
         error: event.error,
       };
     case 'run':
@@ -87,12 +87,17 @@ function jsonFields(event: Event): Fields | null {
       return {
         type: event.type,
         exit_code: event.exitCode,
-        duration_ms: event.durationMs,
+        duration_ms: elapsed(event.durationMs),
         runs: event.runs.map(runSummaryJson),
       };
     default:
       return unreachable(event);
   }
+}
+
+/** A clock that was set back meanwhile makes no time negative. */
+function elapsed(milliseconds: number): number {
+  return Math.max(0, Math.round(milliseconds));
 }
 
 /** One entry of a summary's `runs`. */

@@ -79,6 +79,15 @@ describe('the JSON view', () => {
     });
   });
 
+  test('gives no negative time where the clock was set back', () => {
+    const printed: string[] = [];
+    const back = jsonReporter({ write: (text) => printed.push(text), now: () => 0 });
+    const step = { type: 'step', runId: 'run-1', id: 's', state: 'done', attempt: 1, error: null } as const;
+    back.emit({ ...step, durationMs: -3_600_000 });
+    back.emit({ type: 'summary', exitCode: 0, durationMs: -3_600_000, runs: [] });
+    expect(printed.map((line) => JSON.parse(line).duration_ms)).toEqual([0, 0]);
+  });
+
   test('leaves out what is for persons', () => {
     expect(objects.map(({ type }) => type)).not.toContain('note');
     expect(objects).toHaveLength(events.length - 1);
