@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { ToolFailure } from './failure.js';
 import { networkEnvironment, type RunOptions, run } from './git.js';
-import { branchInfo, canonicalPath, commonDirOf, isThere } from './git-read.js';
+import { isThere } from './git-folder.js';
+import { branchInfo, canonicalPath, commonDirOf } from './git-read.js';
 import { asideOf, keepLostHead, moveAside, removeFolder } from './git-remove.js';
 import { holdsOnlyOurGitFile, isUnfinished, worktreeState } from './git-worktree.js';
 

@@ -1,10 +1,11 @@
 /** Saving what a worktree holds before it is removed. The worktree itself, its index and its branch stay as they are. */
-import { cp, mkdir, readFile, realpath, rename, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdir, realpath, rename, rm, writeFile } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { ToolFailure } from './failure.js';
 import { run } from './git.js';
 import type { ConfigSnapshot } from './git-config.js';
-import { commitOf, gitDirOf, isThere } from './git-read.js';
+import { gitDirOf, isThere, readGitFile } from './git-folder.js';
+import { commitOf } from './git-read.js';
 import {
   clearFlags,
   flaggedFiles,
@@ -239,7 +240,7 @@ async function freeName(path: string): Promise<string> {
 
 /** Makes a copied git folder independent of where it was: a submodule's, or a linked worktree's. */
 async function standAlone(original: string, copy: string, worktree: string): Promise<void> {
-  const shared = await readFile(join(copy, 'commondir'), 'utf8').catch(() => null);
+  const shared = await readGitFile(join(copy, 'commondir'));
   if (shared === null) {
     // Not from within: git would follow the setting that is to go.
     const args = ['config', '--file', join(copy, 'config'), '--unset-all', 'core.worktree'];
@@ -247,7 +248,7 @@ async function standAlone(original: string, copy: string, worktree: string): Pro
     return;
   }
   // A linked worktree keeps sharing the objects of its repository; a ref there keeps its commits from being pruned.
-  await writeFile(join(copy, 'commondir'), `${resolve(original, shared.trim())}\n`);
+  await writeFile(join(copy, 'commondir'), `${resolve(original, shared.toString('utf8').trim())}\n`);
   await rm(join(copy, 'gitdir'), { force: true });
   const head = await commitOf(worktree, 'HEAD');
   if (head !== null) await run(worktree, ['update-ref', `refs/metawsm/lost/${head.slice(0, 12)}`, head]);

@@ -4,8 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { lastLines } from './failure.js';
 import { run } from './git.js';
+import { gitDirOf, isThere } from './git-folder.js';
 import type { GitEnv } from './git-merge-tree.js';
-import { gitDirOf, isThere } from './git-read.js';
 import { worktreeStatus } from './git-status.js';
 import { listWorktrees } from './git-worktree.js';
 

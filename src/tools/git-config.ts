@@ -9,7 +9,8 @@ import { homedir } from 'node:os';
 import { dirname, isAbsolute, join, resolve } from 'node:path';
 import { sha256 } from './files.js';
 import { run } from './git.js';
-import { commonDirOf, gitDirOf } from './git-read.js';
+import { gitDirOf } from './git-folder.js';
+import { commonDirOf } from './git-read.js';
 
 export interface ConfigEntry {
   /** As git prints it: section and variable in lower case. */

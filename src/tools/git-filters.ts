@@ -2,12 +2,11 @@
  * Filter drivers are programs that git runs over the files it compares or takes in, also for a mere `git status`,
  * and an agent can configure some in the repository that it works in. Those are turned off here by name.
  */
-import { readFile } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { sha256 } from './files.js';
 import { run } from './git.js';
 import type { ConfigSnapshot } from './git-config.js';
-import { gitDirOf } from './git-read.js';
+import { gitDirOf, readGitFile, sharedDirOf } from './git-folder.js';
 
 /** What goes before git's command, and into its environment. */
 export interface FiltersOff {
@@ -71,15 +70,14 @@ async function untrusted(path: string, trusted: ConfigSnapshot | null): Promise<
 async function mayDefineFilters(path: string): Promise<boolean> {
   const gitDir = await gitDirOf(path);
   if (gitDir === null) return false;
-  const shared = await readFile(join(gitDir, 'commondir'), 'utf8').catch(() => null);
-  const commonDir = shared === null ? gitDir : resolve(gitDir, shared.trim());
+  const commonDir = await sharedDirOf(gitDir);
   const files = [
     join(commonDir, 'config'),
     join(commonDir, 'config.worktree'),
     join(gitDir, 'config.worktree'),
   ];
-  const texts = await Promise.all(files.map((file) => readFile(file, 'utf8').catch(() => '')));
-  return texts.some((text) => /filter|include/i.test(text));
+  const texts = await Promise.all(files.map(readGitFile));
+  return texts.some((text) => text !== null && /filter|include/i.test(text.toString('utf8')));
 }
 
 /**
@@ -88,7 +86,7 @@ async function mayDefineFilters(path: string): Promise<boolean> {
  */
 export async function mayHoldRepositories(path: string): Promise<boolean> {
   const gitDir = await gitDirOf(path);
-  const index = gitDir === null ? null : await readFile(join(gitDir, 'index')).catch(() => null);
+  const index = gitDir === null ? null : await readGitFile(join(gitDir, 'index'));
   if (index === null) return false;
   // The mode of an entry that stands for a commit; `link`: the entries are in another file.
   return index.includes(Buffer.from([0, 0, 0xe0, 0])) || index.includes('link');

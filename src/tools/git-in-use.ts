@@ -1,7 +1,7 @@
 /** Whether a branch is in use without being checked out. Nothing here writes. */
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { commonDirOf, gitDirOf, isThere, operationIn } from './git-read.js';
+import { gitDirOf, isThere, readGitFile } from './git-folder.js';
+import { commonDirOf, operationIn } from './git-read.js';
 import { type ListedWorktree, listWorktrees } from './git-worktree.js';
 
 /** Why a branch that is not checked out is still in use: a rebase or a bisect of it. null: it is not. */
@@ -16,7 +16,7 @@ export async function inUse(repo: string, branch: string): Promise<string | null
       join('rebase-apply', 'head-name'),
       'BISECT_START',
     ]) {
-      const text = await readFile(join(gitDir, file), 'utf8').catch(() => '');
+      const text = (await readGitFile(join(gitDir, file)))?.toString('utf8') ?? '';
       if (text.trim().replace(/^refs\/heads\//, '') !== branch) continue;
       const operation = (await operationIn(gitDir)) ?? 'rebase';
       return `a ${operation} of ${branch} is in progress in ${worktree.path}; end it first`;

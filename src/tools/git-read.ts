@@ -1,8 +1,9 @@
 /** Looks at one repository. None of them writes anything, not even git's index. */
-import { lstat, readFile, realpath, stat } from 'node:fs/promises';
-import { dirname, isAbsolute, join, resolve } from 'node:path';
+import { realpath, stat } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
 import { lastLines } from './failure.js';
 import { look, run } from './git.js';
+import { isThere } from './git-folder.js';
 
 export type GitOperation = 'rebase' | 'am' | 'merge' | 'cherry-pick' | 'revert' | 'bisect';
 
@@ -162,26 +163,6 @@ export async function operationIn(gitDir: string): Promise<GitOperation | null> 
   ];
   const there = await Promise.all(marks.map(([file]) => isThere(join(gitDir, file))));
   return marks[there.indexOf(true)]?.[1] ?? null;
-}
-
-/** The git folder that `<path>/.git` is or names; null where there is none. Asks no git. */
-export async function gitDirOf(path: string): Promise<string | null> {
-  const dotGit = join(path, '.git');
-  const found = await lstat(dotGit).catch(() => null);
-  if (found === null) return null;
-  if (found.isDirectory()) return dotGit;
-  if (!found.isFile() || found.size > 65_536) return null;
-  const named = /^gitdir: ([^\n]+)/.exec(await readFile(dotGit, 'utf8').catch(() => ''))?.[1];
-  if (named === undefined) return null;
-  return isAbsolute(named) ? named : resolve(path, named);
-}
-
-/** Whether something is at a path, a broken link too. */
-export async function isThere(path: string): Promise<boolean> {
-  return lstat(path).then(
-    () => true,
-    () => false,
-  );
 }
 
 /** The real path, also of what does not exist yet: the real path of its nearest existing folder, and the rest. */

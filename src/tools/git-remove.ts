@@ -4,7 +4,8 @@ import { basename, dirname, join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { ToolFailure } from './failure.js';
 import { look, run } from './git.js';
-import { commitOf, commonDirOf, isThere } from './git-read.js';
+import { isThere } from './git-folder.js';
+import { commitOf, commonDirOf } from './git-read.js';
 import { worktreeState } from './git-worktree.js';
 
 export interface RemoveWorktree {

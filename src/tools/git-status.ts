@@ -7,7 +7,8 @@ import { ToolFailure } from './failure.js';
 import { look, run } from './git.js';
 import type { ConfigSnapshot } from './git-config.js';
 import { ALL_FILTERS, type FiltersOff, filtersOff, mayHoldRepositories } from './git-filters.js';
-import { type GitOperation, gitDirOf, isThere, operationIn } from './git-read.js';
+import { gitDirOf, isThere } from './git-folder.js';
+import { type GitOperation, operationIn } from './git-read.js';
 import { isTemporary } from './temporary.js';
 
 /** What metawsm put into a worktree: path relative to it → sha256 of the content, or `link:<target>`. */
@@ -70,10 +71,8 @@ export async function worktreeStatus(path: string, options: StatusOptions = {}):
     '--ignore-submodules=none',
     '--no-renames',
   ];
-  const out =
-    off.args.length === 0
-      ? await look(path, args)
-      : (await run(path, [...off.args, ...args], { env: off.env })).stdout;
+  // Directly, so that a git which never ends is ended with those that it started in submodules.
+  const out = (await run(path, [...off.args, ...args], { env: off.env })).stdout;
   const placed = options.placed ?? {};
   const lists = { changed: [], conflicted: [], untracked: [], nested: [] } as Record<ListName, string[]>;
   let head: string | null = null;

@@ -1,8 +1,9 @@
 /** Looking at the worktrees of a repository. Nothing here writes. */
-import { lstat, readdir, readFile, realpath } from 'node:fs/promises';
+import { lstat, readdir, realpath } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { look } from './git.js';
-import { canonicalPath, commonDirOf, gitDirOf } from './git-read.js';
+import { gitDirOf, readGitFile } from './git-folder.js';
+import { canonicalPath, commonDirOf } from './git-read.js';
 
 /** A worktree as git has it registered. */
 export interface ListedWorktree {
@@ -96,9 +97,9 @@ async function belongsTo(commonDir: string, path: string): Promise<boolean> {
   const gitDir = await gitDirOf(path);
   if (gitDir === null) return false;
   try {
-    const [real, back] = await Promise.all([realpath(gitDir), readFile(join(gitDir, 'gitdir'), 'utf8')]);
-    if (dirname(real) !== join(commonDir, 'worktrees')) return false;
-    return (await canonicalPath(resolve(real, back.trim()))) === join(path, '.git');
+    const [real, back] = await Promise.all([realpath(gitDir), readGitFile(join(gitDir, 'gitdir'))]);
+    if (back === null || dirname(real) !== join(commonDir, 'worktrees')) return false;
+    return (await canonicalPath(resolve(real, back.toString('utf8').trim()))) === join(path, '.git');
   } catch {
     return false;
   }

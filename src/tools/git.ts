@@ -15,6 +15,7 @@
 import { type ChildProcess, type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import { stat } from 'node:fs/promises';
 import { ToolFailure } from './failure.js';
+import { watchBlocked } from './git-blocked.js';
 import { gated } from './process.js';
 
 /** Settings that hold in every call, whatever the repository's own configuration says. */
@@ -84,9 +85,12 @@ export interface RunResult {
 export async function look(cwd: string, args: readonly string[]): Promise<string> {
   const { GitError, GitPluginError, simpleGit } = await import('simple-git');
   let failed: { readonly exitCode: number | null; readonly stderr: string } | undefined;
+  const blocked = new AbortController();
+  const unwatch = watchBlocked(cwd, (why) => blocked.abort(why));
   try {
     return await simpleGit({
       baseDir: cwd,
+      abort: blocked.signal,
       config: [...SAFE_CONFIG],
       unsafe: { allowUnsafeHooksPath: true, allowUnsafeFsMonitor: true },
       // Its timer after git's exit would keep this process 50 ms longer than there is something to do.
@@ -104,7 +108,10 @@ export async function look(cwd: string, args: readonly string[]): Promise<string
     // simple-git gives a negative number where git could not be started, null where it was killed.
     const exitCode = failed?.exitCode ?? null;
     const started = failed !== undefined && (exitCode === null || exitCode >= 0);
-    throw await failure(cwd, args, started ? exitCode : null, failed?.stderr ?? '', error, started);
+    const why = blocked.signal.aborted ? String(blocked.signal.reason) : undefined;
+    throw await failure(cwd, args, started ? exitCode : null, failed?.stderr ?? '', error, started, why);
+  } finally {
+    unwatch();
   }
 }
 
@@ -140,6 +147,7 @@ export async function run(
     options.timeoutMs === undefined
       ? undefined
       : setTimeout(end, options.timeoutMs, `no answer within ${options.timeoutMs / 1000} s`);
+  const unwatch = watchBlocked(cwd, end);
   const exited = exitOf(child);
   let exit: { readonly code: number | null; readonly error?: unknown };
   try {
@@ -153,6 +161,7 @@ export async function run(
     // Where it was not told to begin, this tells it that it never will be.
     child.stdin.end();
     clearTimeout(timer);
+    unwatch();
     options.signal?.removeEventListener('abort', onAbort);
   }
 

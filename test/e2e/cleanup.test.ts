@@ -365,6 +365,24 @@ test('what cannot be saved is not removed, and the agent has been stopped only',
   expect(existsSync(status.run.workspace)).toBe(false);
 });
 
+test('a FIFO where git looks for a file hangs no command: it is named, and all goes on without it', async ({
+  rig,
+}) => {
+  const { status } = await live(rig);
+  const trap = path.join(status.repos[0]?.path ?? '', '.gitignore');
+  execFileSync('mkfifo', [trap]);
+  const words = `would wait for ever at ${trap}`;
+  expect((await rig.run('status run.yaml')).text).toContain(words);
+  for (const command of ['plan run.yaml', 'apply run.yaml', 'verify run.yaml', 'close run.yaml']) {
+    expect((await rig.run(command, { code: 1 })).text).toContain(words);
+  }
+  expect((await rig.run('cleanup run.yaml --force', { code: 1 })).text).toContain(words);
+  expect(await rig.agentNamed()).toMatchObject({ state: 'running', attempt: 1 });
+  rmSync(trap);
+  await rig.run('cleanup run.yaml');
+  expect(existsSync(status.run.workspace)).toBe(false);
+});
+
 async function live(rig: Rig, keys: Record<string, unknown> = {}): Promise<{ api: Repo; status: Status }> {
   const api = await rig.repo('api');
   rig.manifest({ agent: { command: agent('live') }, ...keys });
