@@ -12,8 +12,8 @@ export interface RemoveWorktree {
   readonly source: string;
   readonly path: string;
   /**
-   * Remove it with its untracked files, placed files and submodules, at which git refuses otherwise. Only after
-   * looking (`onlyHere`) or saving (`backupWorktree`).
+   * Remove it with its untracked files, placed files and submodules, and where it is locked, at all of which git
+   * refuses otherwise. Only after looking (`onlyHere`) or saving (`backupWorktree`).
    */
   readonly force: boolean;
 }
@@ -43,6 +43,8 @@ export async function removeWorktree(wanted: RemoveWorktree): Promise<RemovedWor
       summary: `${path} is ${before.occupant}, no worktree of this repository; it is left alone`,
     });
   }
+  // A lock, which an agent may have set, keeps nothing that the look or the backup before did not.
+  if (wanted.force && before.locked !== null) await run(source, ['worktree', 'unlock', path]);
   if (before.state === 'prunable') {
     const saved = await keepLostHead(source, before.head);
     await run(source, ['worktree', 'remove', '--force', path]);
@@ -51,7 +53,7 @@ export async function removeWorktree(wanted: RemoveWorktree): Promise<RemovedWor
   }
   try {
     // Moved aside as a whole first: a crash then leaves nothing half-deleted, which would look like an agent's work.
-    if (wanted.force && before.locked === null && (await moveAside(path))) {
+    if (wanted.force && (await moveAside(path))) {
       await run(source, args);
       await removeFolder(aside);
       return { removed: true, saved: null };

@@ -278,6 +278,21 @@ describe('a worktree add that was killed', () => {
 });
 
 describe('removeWorktree', () => {
+  test('a lock keeps it only from being removed without force, also where the folder is gone', async () => {
+    const { source, path } = setting();
+    sh(source, 'worktree', 'add', '-q', '-b', 'b', path);
+    sh(path, 'worktree', 'lock', '--reason', 'mine', path);
+    await expect(removeWorktree({ source, path, force: false })).rejects.toThrow(/locked working tree/);
+    expect(await removeWorktree({ source, path, force: true })).toEqual({ removed: true, saved: null });
+    expect(existsSync(path)).toBe(false);
+
+    sh(source, 'worktree', 'add', '-q', path, 'b');
+    sh(path, 'worktree', 'lock', path);
+    rmSync(path, { recursive: true });
+    expect(await removeWorktree({ source, path, force: true })).toMatchObject({ removed: true });
+    expect(await listWorktrees(source)).toHaveLength(1);
+  });
+
   test('removes worktree and entry, keeps the branch; gone is fine', async () => {
     const { source, path, base } = setting();
     await addWorktree({ source, path, branch: 'b', commit: base, existing: false });
