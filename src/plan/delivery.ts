@@ -22,7 +22,9 @@ export function deliverySentence(run: RecordedRun, delivery: RecordedDelivery): 
       return `${repo.name}: ${branch} is delivered, ${baseBranch} of ${source} is at ${at}; nothing was pushed`;
     }
     case 'pull_request':
-      return `${repo.name}: ${branch} waits in ${delivery.url ?? 'its pull request'}`;
+      return delivery.url === null
+        ? `${repo.name}: there is no pull request, because ${baseBranch} of origin holds all of ${branch} already`
+        : `${repo.name}: ${branch} waits in ${delivery.url}`;
     case 'none':
       return `${repo.name}: nothing is delivered (${noneReason(run.intent)}); ${branch} stays in ${source}`;
   }

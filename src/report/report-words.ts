@@ -108,6 +108,8 @@ export function changesText({ history }: ReportRepo): string {
 
 /** What close did with a branch. */
 export function deliveryText(delivery: RecordedDelivery): string {
+  if (delivery.kind === 'pull_request' && delivery.state === 'done' && delivery.url === null)
+    return 'nothing for a pull request';
   const kind = {
     merge: { done: 'merged', otherwise: 'merge' },
     pull_request: { done: 'pull request opened', otherwise: 'pull request' },

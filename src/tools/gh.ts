@@ -60,16 +60,21 @@ export interface NewPr extends GhCall {
 }
 
 /**
- * Creates a pull request and gives its url. Look for an existing one first: gh refuses a second.
+ * Creates a pull request and gives its url; null: there is nothing to ask for, because the base holds all commits of
+ * the branch. Look for an existing one first: gh refuses a second.
  * @throws {ToolFailure}
  */
-export async function createPr(wanted: NewPr): Promise<string> {
+export async function createPr(wanted: NewPr): Promise<string | null> {
   const { title, base, head } = wanted;
   const draft = wanted.draft === true ? ['--draft'] : [];
   // The body by stdin: it may be longer than an argument may be, and no list of processes shows it.
   const args = ['pr', 'create', '--title', title, '--body-file', '-', '--base', base, '--head', head];
   const all = [...args, ...draft, ...repoArgs(wanted)];
-  const stdout = await gh(wanted, all, wanted.body);
+  const stdout = await gh(wanted, all, wanted.body).catch((error: unknown) => {
+    if (error instanceof ToolFailure && /\bno commits between\b/i.test(error.stderr)) return null;
+    throw error;
+  });
+  if (stdout === null) return null;
   const url = stdout.match(/https?:\/\/\S+\/pull\/\d+/g)?.at(-1);
   if (url === undefined) {
     const summary = `did not say where the pull request is: ${stdout.slice(0, 200).trim()}`;

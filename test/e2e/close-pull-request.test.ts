@@ -142,6 +142,19 @@ describe('close with pull requests', () => {
     expect(gh.prs()).toHaveLength(1);
   });
 
+  test('a repo in which nothing was committed has none, and is in nobody’s way', async ({ rig }) => {
+    const { gh, env, trees } = await asked(rig, ['api', 'web']);
+    await named(trees, 'web').git('reset', '-q', '--hard', 'HEAD~1');
+    await rig.run('verify run.yaml');
+    const { text } = await rig.run('close run.yaml', { env: { ...env, GH_STAND_IN_EMPTY: 'web' } });
+    expect(text).toMatch(
+      /web: there is no pull request, because main of origin holds all of task\/\S+ already/,
+    );
+    expect(gh.prs().map(({ url }) => url)).toEqual(['https://github.com/example/api/pull/1']);
+    expect((await rig.status()).run).toMatchObject({ state: 'closed', outcome: 'delivered' });
+    expect((await rig.run('report run.yaml')).stdout).toContain('Delivery: nothing for a pull request');
+  });
+
   test('one that somebody closed is no delivery, one that was merged is', async ({ rig }) => {
     const { gh, env, status } = await asked(rig);
     const branch = status.repos[0]?.branch ?? '';

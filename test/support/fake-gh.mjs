@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 // Stands in for gh: `pr list`, `pr create` and `auth status`. Keeps pull requests in $GH_STAND_IN/prs.json and writes
 // one line per call to $GH_STAND_IN/calls.jsonl: argv, cwd, stdin and what of the environment matters.
+// GH_STAND_IN_EMPTY: the name of a repository whose branches hold no commit that their base lacks.
 // GH_STAND_IN_FAIL: a sentence for stderr; the call then ends with exit 1. GH_STAND_IN_LOGGED_OUT: auth status fails.
 import { appendFileSync, existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
@@ -88,6 +89,9 @@ switch (argv.slice(0, 2).join(' ')) {
     );
     if (open) {
       fail(`a pull request for branch "${head}" into branch "${base}" already exists:\n${open.url}`);
+    }
+    if (path.basename(process.cwd()) === process.env.GH_STAND_IN_EMPTY) {
+      fail(`pull request create failed: GraphQL: No commits between ${base} and ${head} (createPullRequest)`);
     }
     const number = prs.length + 1;
     const pr = {

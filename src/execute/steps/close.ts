@@ -77,7 +77,8 @@ function changelogEntry(run: RecordedRun): string {
 function deliveryLine(delivery: RecordedDelivery): string {
   const { repo, kind, head } = delivery;
   const commit = head.slice(0, 12);
-  if (kind === 'pull_request') return `${repo}: ${commit} in ${delivery.url ?? 'a pull request'}`;
+  if (kind === 'pull_request')
+    return `${repo}: ${commit} in ${delivery.url ?? 'its base already, without a pull request'}`;
   if (kind === 'merge')
     return `${repo}: ${commit} merged into ${delivery.ref ?? 'its base'}, now ${delivery.after?.slice(0, 12)}`;
   return `${repo}: ${commit} left on its branch`;
