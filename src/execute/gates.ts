@@ -3,7 +3,9 @@ import { deliveryKind } from '../plan/delivery.js';
 import { criteriaStates, seenHeads } from '../plan/evidence.js';
 import { type Gate, type GateMerge, type GateRepo, gatesOf } from '../plan/gates.js';
 import type { RecordedRepo, RecordedRun } from '../plan/recorded.js';
+import { ToolFailure } from '../tools/failure.js';
 import { look } from '../tools/git.js';
+import { gitDirOf } from '../tools/git-folder.js';
 import { planMerge } from '../tools/git-merge.js';
 import type { Looked } from './look.js';
 import { changedConfig } from './trust.js';
@@ -75,26 +77,30 @@ async function gateRepo(
   const worktree = looked.observed.repos[repo.name]?.worktree;
   const head = worktree?.state === 'ready' ? worktree.head : null;
   const base = { name: repo.name, path: repo.path, baseBranch: repo.baseBranch };
+  // Also where the worktree cannot be looked at: a changed configuration may be why.
+  const config = await configChanges(repo);
   if (head === null) {
     return {
       ...base,
       dirtyFiles: null,
       onlyHere: [],
-      metawsmCommitted: [],
-      configChanges: [],
-      merge: { kind: 'skipped' },
+      metawsmCommitted: null,
+      ...config,
+      merge: merges ? NOT_SEEN : { kind: 'skipped' },
     };
   }
-  const [metawsmCommitted, changes] = await Promise.all([committed(repo), configChanges(repo)]);
+  const changed = config.configChanges.length > 0 || config.configProblem !== null;
   return {
     ...base,
     dirtyFiles: worktree?.dirtyFiles ?? null,
     onlyHere: worktree?.onlyHere ?? [],
-    metawsmCommitted,
-    configChanges: changes,
-    merge: !merges ? { kind: 'skipped' } : changes.length > 0 ? NOT_TRIED : await mergeOf(run, repo, head),
+    metawsmCommitted: await committed(repo),
+    ...config,
+    merge: !merges ? { kind: 'skipped' } : changed ? NOT_TRIED : await mergeOf(run, repo, head),
   };
 }
+
+const NOT_SEEN: GateMerge = { kind: 'problem', problem: 'its worktree cannot be looked at' };
 
 /** Trying looks at the operator's checkout, and the changed configuration would have its programs run there. */
 const NOT_TRIED: GateMerge = {
@@ -108,14 +114,21 @@ async function committed(repo: RecordedRepo): Promise<readonly string[]> {
   return out.split('\0').filter((name) => name !== '');
 }
 
-async function configChanges(repo: RecordedRepo): Promise<GateRepo['configChanges']> {
-  const changes = await changedConfig(repo, repo.path);
-  return changes.map(({ key, change, restore, note }) => ({
-    key,
-    change,
-    restore: restore.map(({ text }) => text),
-    note,
-  }));
+async function configChanges(repo: RecordedRepo): Promise<Pick<GateRepo, 'configChanges' | 'configProblem'>> {
+  const at = (await gitDirOf(repo.path)) === null ? repo.source : repo.path;
+  try {
+    const changes = await changedConfig(repo, at);
+    const shown = changes.map(({ key, change, restore, note }) => ({
+      key,
+      change,
+      restore: restore.map(({ text }) => text),
+      note,
+    }));
+    return { configChanges: shown, configProblem: null };
+  } catch (error) {
+    if (!(error instanceof ToolFailure)) throw error;
+    return { configChanges: [], configProblem: error.message };
+  }
 }
 
 async function mergeOf(run: RecordedRun, repo: RecordedRepo, head: string): Promise<GateMerge> {

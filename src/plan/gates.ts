@@ -63,9 +63,11 @@ export interface GateRepo {
   readonly dirtyFiles: readonly string[] | null;
   /** What would go with the worktree, in words: the same files, and what `git status` does not name. */
   readonly onlyHere: readonly string[];
-  /** Files below `.metawsm/` that the branch holds. */
-  readonly metawsmCommitted: readonly string[];
+  /** Files below `.metawsm/` that the branch holds. null: it could not be looked at. */
+  readonly metawsmCommitted: readonly string[] | null;
   readonly configChanges: readonly GateConfigChange[];
+  /** Why the git configuration could not be looked at; null: it was. */
+  readonly configProblem: string | null;
   readonly merge: GateMerge;
 }
 
@@ -217,9 +219,14 @@ function criterionSentence({ kind, text, state, voidReason }: GateCriterion): st
   }
 }
 
-function worktreesClean({ repos }: GatesInput): Gate {
+function worktreesClean({ repos, ticket }: GatesInput): Gate {
   const unclean = repos.flatMap(({ name, path, dirtyFiles, onlyHere }) => {
-    if (dirtyFiles === null) return [`The worktree of ${name} (${path}) cannot be looked at.`];
+    if (dirtyFiles === null) {
+      return [
+        `The worktree of ${name} (${path}) cannot be looked at.`,
+        `See metawsm status ${ticket}; one that is gone is made again by metawsm resume ${ticket}.`,
+      ];
+    }
     const files =
       dirtyFiles.length === 0
         ? []
@@ -243,12 +250,15 @@ function worktreesClean({ repos }: GatesInput): Gate {
 }
 
 function metawsmNotCommitted({ repos }: GatesInput): Gate {
-  const holding = repos.filter((repo) => repo.metawsmCommitted.length > 0);
-  if (holding.length === 0) return holds('metawsm_not_committed', 'No branch holds .metawsm/.');
+  const unseen = repos.filter((repo) => repo.metawsmCommitted === null);
+  const holding = repos.filter((repo) => (repo.metawsmCommitted ?? []).length > 0);
+  if (holding.length === 0 && unseen.length === 0)
+    return holds('metawsm_not_committed', 'No branch holds .metawsm/.');
   return fails(
     'metawsm_not_committed',
+    ...unseen.map(({ name }) => `${name}: its worktree cannot be looked at.`),
     ...holding.map(
-      ({ name, metawsmCommitted }) => `The branch of ${name} holds ${listed(metawsmCommitted)}.`,
+      ({ name, metawsmCommitted }) => `The branch of ${name} holds ${listed(metawsmCommitted ?? [])}.`,
     ),
     ...holding.map(
       ({ path }) =>
@@ -258,9 +268,12 @@ function metawsmNotCommitted({ repos }: GatesInput): Gate {
 }
 
 function gitConfigUnchanged({ repos }: GatesInput): Gate {
-  const changes = repos.flatMap((repo) =>
-    repo.configChanges.map((change) => configSentences(repo.name, change)),
-  );
+  const changes = repos.flatMap((repo) => [
+    ...(repo.configProblem === null
+      ? []
+      : [`${repo.name}: the git configuration cannot be looked at: ${sentence(repo.configProblem)}`]),
+    ...repo.configChanges.map((change) => configSentences(repo.name, change)),
+  ]);
   if (changes.length === 0) {
     return holds(
       'git_config_unchanged',

@@ -4,12 +4,12 @@
  * needed to be put back and cannot be a secret.
  */
 import { constants } from 'node:fs';
-import { access, lstat, readdir, readFile, stat } from 'node:fs/promises';
+import { access, lstat, readdir, readFile, realpath, stat } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { dirname, isAbsolute, join, resolve } from 'node:path';
 import { sha256 } from './files.js';
 import { run } from './git.js';
-import { gitDirOf } from './git-folder.js';
+import { gitDirOf, sharedDirOf } from './git-folder.js';
 import { commonDirOf } from './git-read.js';
 
 export interface ConfigEntry {
@@ -57,8 +57,10 @@ const MAX_INCLUDES = 200;
  */
 export async function configSnapshot(repo: string, options: SnapshotOptions = {}): Promise<ConfigSnapshot> {
   const hash = options.hash ?? sha256;
-  const commonDir = await commonDirOf(repo);
-  const gitDir = (await gitDirOf(repo)) ?? commonDir;
+  // Without git where that is possible: with a changed configuration it may not find its own folder.
+  const own = await gitDirOf(repo);
+  const commonDir = own === null ? await commonDirOf(repo) : await realpath(await sharedDirOf(own));
+  const gitDir = own ?? commonDir;
   const wanted = [...new Set([join(commonDir, 'config'), ...configsOf(commonDir), ...configsOf(gitDir)])];
   const files: ConfigFile[] = [];
   const seen = new Set<string>();
@@ -84,7 +86,8 @@ async function readConfig(
 ): Promise<{ readonly entries: readonly ConfigEntry[]; readonly includes: readonly string[] } | null> {
   // git would wait for ever at a FIFO.
   if (!(await stat(path).catch(() => null))?.isFile()) return null;
-  const { stdout } = await run(dirname(path), ['config', '--file', path, '--no-includes', '--list', '-z']);
+  // Not from within: git would look at the repository around it, too.
+  const { stdout } = await run('/', ['config', '--file', path, '--no-includes', '--list', '-z']);
   const entries: ConfigEntry[] = [];
   const includes: string[] = [];
   for (const record of stdout.split('\0')) {

@@ -267,6 +267,27 @@ describe('gates', () => {
     const gates = await refused(rig);
     expect(gates.worktrees_clean).toContain('cannot be looked at');
     expect(gates.command_evidence).toContain('the worktree of api is gone');
+    // What nobody could look at is not said to hold.
+    expect(Object.keys(gates)).toEqual([
+      'command_evidence',
+      'worktrees_clean',
+      'metawsm_not_committed',
+      'base_mergeable',
+    ]);
+  });
+
+  test('a configuration that hides the worktree is told with the way back', async ({ rig }) => {
+    const { trees, repos } = await ready(rig);
+    const head = await named(trees).git('rev-parse', 'HEAD');
+    await named(trees).git('config', 'core.worktree', rig.dir);
+    const gates = await refused(rig);
+    expect(gates.worktrees_clean).toContain('cannot be looked at');
+    const restore = /core\.worktree was added .* Put it back with git (.*)\.$/.exec(
+      gates.git_config_unchanged ?? '',
+    );
+    await rig.at('/').git(...(restore?.[1] ?? '').split(' '));
+    await rig.run('close run.yaml');
+    expect(await named(repos).git('rev-parse', 'main')).toBe(head);
   });
 });
 

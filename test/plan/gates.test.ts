@@ -15,6 +15,7 @@ const REPO: GateRepo = {
   onlyHere: [],
   metawsmCommitted: [],
   configChanges: [],
+  configProblem: null,
   merge: { kind: 'mergeable', overlaps: [], problems: [] },
 };
 
@@ -112,7 +113,24 @@ describe('gatesOf', () => {
       withRepo({ dirtyFiles: ['a.txt', 'line\nbreak'] }),
       ['api has 2 files not committed in /ws/the api: a.txt, "line\\nbreak".', 'Commit them'],
     ],
-    ['a worktree out of sight', 'worktrees_clean', withRepo({ dirtyFiles: null }), ['cannot be looked at']],
+    [
+      'a worktree out of sight',
+      'worktrees_clean',
+      withRepo({ dirtyFiles: null }),
+      ['cannot be looked at', 'metawsm resume MW-1'],
+    ],
+    [
+      'a branch out of sight',
+      'metawsm_not_committed',
+      withRepo({ metawsmCommitted: null }),
+      ['api: its worktree cannot be looked at.'],
+    ],
+    [
+      'a configuration out of sight',
+      'git_config_unchanged',
+      withRepo({ configProblem: 'bad config line 3' }),
+      ['api: the git configuration cannot be looked at: bad config line 3.'],
+    ],
     [
       '.metawsm on a branch',
       'metawsm_not_committed',
