@@ -61,6 +61,8 @@ export async function closeRun(runId: string, world: World, options: CloseOption
       if (await store.transitionRun(runId, 'closing')) {
         reporter.emit({ type: 'run', runId, state: 'closing', reason: null });
       }
+      // What it was closed by can be read for good, also once there is nothing left to look at.
+      if (gates.length > 0) await store.appendEvent(runId, 'gates', { gates });
       await store.planSteps(
         runId,
         plan.steps.map((planned, index) => ({

@@ -42,13 +42,14 @@ export async function gatherReport(recorded: RecordedRun, world: ReportWorld): P
   const changes = await Promise.all(
     run.repos.map(async (repo) => [repo.name, await changesOf(run, repo, looked, warnings)] as const),
   );
+  const events = await store.events(run.id);
   return {
     now: now(),
     version,
     run,
-    events: await store.events(run.id),
+    events,
     criteria: looked?.outcome.criteria ?? criteriaStates(run, null),
-    gates: looked === null ? [] : await gatesOrWarn(looked, run, warnings),
+    gates: (await gatesOrWarn(looked, run, warnings)) ?? closedBy(run, events),
     changes: Object.fromEntries(changes),
     logs: await evidenceLogs(run, secrets),
     agentLogs: await agentLogs(run, stateFolder, secrets),
@@ -80,9 +81,13 @@ function withOutcome(recorded: RecordedRun, { outcome }: Looked): RecordedRun {
   return { ...run, evidence: [...run.evidence, ...outcome.attested] };
 }
 
-/** The gates say something once a run is completed; before that most of them just do not hold yet. */
-async function gatesOrWarn(looked: Looked, run: RecordedRun, warnings: Warning[]): Promise<readonly Gate[]> {
-  if (run.state !== 'completed') return [];
+/** The gates say something once a run is completed; before that most of them just do not hold yet. null: not judged. */
+async function gatesOrWarn(
+  looked: Looked | null,
+  run: RecordedRun,
+  warnings: Warning[],
+): Promise<readonly Gate[] | null> {
+  if (run.state !== 'completed' || looked === null) return null;
   try {
     return (await lookAtGates(looked)).gates;
   } catch (error) {
@@ -93,6 +98,13 @@ async function gatesOrWarn(looked: Looked, run: RecordedRun, warnings: Warning[]
     });
     return [];
   }
+}
+
+/** The gates as they were when the run was closed; none where it never was. */
+function closedBy(run: RecordedRun, events: Awaited<ReturnType<Store['events']>>): readonly Gate[] {
+  const closes = run.state === 'closing' || (run.state === 'closed' && run.outcome === 'delivered');
+  const last = closes ? events.findLast(({ type }) => type === 'gates') : undefined;
+  return (last?.data.gates ?? []) as readonly Gate[];
 }
 
 async function changesOf(

@@ -84,6 +84,8 @@ test('a run that asked, failed, was mended and closed is told from its beginning
   const after = await documented(rig);
   follows(after);
   expect(after.run).toMatchObject({ state: 'closed', outcome: 'delivered' });
+  // As they were when it was closed: now there is nothing left to judge.
+  expect(after.gates).toEqual(before.gates);
   expect(after.repos).toMatchObject([
     {
       seen_in: 'delivery',
