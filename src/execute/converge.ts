@@ -234,6 +234,8 @@ function isStale(run: RecordedRun): boolean {
   return (
     run.state === 'created' ||
     run.state === 'planning' ||
+    // Stopped with all agents done (cleanup --keep-workspaces), and asked to go on: an apply is refused before.
+    run.state === 'stopped' ||
     (run.state === 'paused' && run.reason === 'interrupted')
   );
 }

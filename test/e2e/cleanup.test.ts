@@ -154,6 +154,29 @@ test('cleanup --keep-workspaces only stops', async ({ rig }) => {
   expect(existsSync(path.join(status.repos[0]?.path ?? '', 'sub/new.txt'))).toBe(true);
 });
 
+test.for([
+  ['an agent that has completed', { command: agent('complete') }],
+  ['no agent', null],
+] as const)(
+  'a run with %s goes on to be closed after cleanup --keep-workspaces',
+  async ([, command], { rig }) => {
+    await rig.repo('api');
+    rig.manifest({
+      ...(command === null ? { agents: [] } : { agent: command }),
+      done_criteria: [{ run: 'true' }],
+    });
+    await rig.run('apply run.yaml --wait');
+    const attempts = (await rig.status()).agents.map(({ attempt }) => attempt);
+    await rig.run('cleanup run.yaml --keep-workspaces');
+    expect(await rig.state()).toBe('stopped');
+    await rig.run('apply run.yaml', { code: 4 });
+    await rig.run('resume run.yaml');
+    expect(await rig.state()).toBe('completed');
+    expect((await rig.status()).agents.map(({ attempt }) => attempt)).toEqual(attempts);
+    await rig.run('close run.yaml');
+  },
+);
+
 test('cleanup copes with a workspace that is gone already', async ({ rig }) => {
   const { api, status } = await live(rig);
   await rig.run('stop run.yaml');
