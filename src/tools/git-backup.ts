@@ -4,6 +4,7 @@ import { basename, dirname, join, resolve } from 'node:path';
 import { ToolFailure } from './failure.js';
 import { run } from './git.js';
 import type { ConfigSnapshot } from './git-config.js';
+import { keepBytes } from './git-exact.js';
 import { gitDirOf, isThere, readGitFile } from './git-folder.js';
 import { commitOf } from './git-read.js';
 import {
@@ -66,6 +67,7 @@ export async function backupWorktree(wanted: BackupWorktree): Promise<Backup> {
     // Fails where there are conflicts, and then there is no such tree.
     const asStaged = await run(path, writeTree, { env, okCodes: [0, 128] });
     await addAll(path, wanted.placed ?? {}, [...off.args, ...KEEP_GOING], env);
+    await keepBytes(path, headTree, off.args, env);
     const all = await run(path, writeTree, { env });
     return { tree: all.stdout.trim(), staged: asStaged.exitCode === 0 ? asStaged.stdout.trim() : null };
   });

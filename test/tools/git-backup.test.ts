@@ -71,6 +71,40 @@ describe('backupWorktree', () => {
     expect(contentOf(path)).toEqual(before);
   });
 
+  test('line endings come back as they are, whatever the attributes make of them', async () => {
+    const { source, path } = setting();
+    commit(path, '.gitattributes', '* text=auto\n*.sh text eol=lf\n*.bat text eol=crlf\n*.id ident\n');
+    commit(path, 'run.sh', 'a\nb\n');
+    write(path, 'a.txt', 'one\r\ntwo\r\n');
+    write(path, 'line\nbreak "q" ä.txt', 'a\r\n');
+    write(path, 'run.sh', 'a\r\nb\nc\n');
+    write(path, 'new.bat', 'a\r\nb\r\n');
+    write(path, 'k.id', 'x $Id: y $\n');
+    const before = contentOf(path);
+    const { restore, commit: saved } = await backupWorktree({ source, path, ref: REF });
+    // Where a checkout brings it back anyway it is stored as git stores it.
+    expect(sh(source, 'show', `${saved}:new.bat`)).toBe('a\nb');
+    expect(sh(source, 'show', `${saved}:k.id`)).toBe('x $Id: y $');
+    await removeWorktree({ source, path, force: true });
+    execFileSync('sh', ['-c', restore], { stdio: 'ignore' });
+    // A checkout writes the id of the file into it: the bytes are in the commit.
+    const { 'k.id': id, ...others } = contentOf(path);
+    const { 'k.id': idBefore, ...othersBefore } = before;
+    expect([id, idBefore]).not.toContain(undefined);
+    expect(others).toEqual(othersBefore);
+  });
+
+  test('what a filter or an encoding makes of a file is meant', async () => {
+    const { source, path } = setting();
+    sh(source, 'config', 'filter.lock.clean', 'sed s/secret/locked/');
+    commit(path, '.gitattributes', '*.key filter=lock\n*.u16 text working-tree-encoding=UTF-16LE\n');
+    write(path, 'my.key', 'secret\r\n');
+    write(path, 'a.u16', 'a\0\n\0');
+    const { commit: saved } = await backupWorktree({ source, path, ref: REF });
+    expect(sh(source, 'show', `${saved}:my.key`)).toBe('locked');
+    expect(sh(source, 'show', `${saved}:a.u16`)).toBe('a');
+  });
+
   test('a file name that is no UTF-8 comes back too', async () => {
     const { source, path } = setting();
     const name = '"$(printf "f\\377")"';
