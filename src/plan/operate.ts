@@ -44,6 +44,8 @@ export function compileCleanup(input: OperateInput, options: CleanupOptions): Pl
   // What a closed run made is gone: what stands in its place now is somebody else's.
   if (recorded.state === 'closed') return operatePlan('cleanup', input, drafts, refused);
 
+  // Agents that are at work may leave more until they are stopped: --force saves that, too.
+  const atWork = outcome.agents.some(({ live, verdict }) => live || verdict === 'starting');
   for (const repo of recorded.repos) {
     const worktree = observed.repos[repo.name]?.worktree;
     const here = worktree?.state === 'ready';
@@ -67,7 +69,10 @@ export function compileCleanup(input: OperateInput, options: CleanupOptions): Pl
         source: repo.source,
         path: repo.path,
         branch: repo.branch,
-        backup: here && work.length > 0 ? `refs/metawsm/backup/${recorded.id}/${repo.name}` : null,
+        backup:
+          here && (work.length > 0 || (options.force && atWork))
+            ? `refs/metawsm/backup/${recorded.id}/${repo.name}`
+            : null,
       },
       action: 'delete',
       reason: here ? 'its branch stays' : cut ? 'it was interrupted' : 'its folder is gone; git is told',

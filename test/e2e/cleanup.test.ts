@@ -388,6 +388,30 @@ test('what cannot be saved is not removed, and the agent has been stopped only',
   expect(existsSync(status.run.workspace)).toBe(false);
 });
 
+test('cleanup --force saves also what an agent writes while it is stopped; without it that is refused', async ({
+  rig,
+}) => {
+  const api = await rig.repo('api');
+  const late =
+    'trap "echo late > late.txt; exit 0" TERM; touch ready; git add ready; git commit -qm Ready; while :; do sleep 0.1; done';
+  rig.manifest({ agent: { command: late } });
+  await rig.run('apply run.yaml');
+  const { run, repos } = await rig.status();
+  const tree = repos[0]?.path ?? '';
+  await rig.until('the trap', async () => (await rig.at(tree).git('log', '-1', '--format=%s')) === 'Ready');
+  await rig.run('cleanup run.yaml --force');
+  expect(await api.git('show', `refs/metawsm/backup/${run.id}/api:late.txt`)).toBe('late');
+  expect(existsSync(run.workspace)).toBe(false);
+
+  rig.manifest({ agent: { command: late }, ticket: 'ABC-2' }, 'two.yaml');
+  await rig.run('apply two.yaml');
+  const second = await rig.status('two.yaml');
+  const at = second.repos[0]?.path ?? '';
+  await rig.until('the trap', async () => (await rig.at(at).git('log', '-1', '--format=%s')) === 'Ready');
+  expect((await rig.run('cleanup two.yaml', { code: 4 })).text).toContain('late.txt');
+  expect(existsSync(path.join(at, 'late.txt'))).toBe(true);
+});
+
 test('a worktree that its agent locked is removed, once nothing is lost with it', async ({ rig }) => {
   const { api, status } = await live(rig);
   const tree = status.repos[0]?.path ?? '';

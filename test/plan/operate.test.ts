@@ -241,10 +241,10 @@ describe('cleanup', () => {
       cleanup({ intent: two }, seen, { force: true })
         .steps.filter((planned) => planned.step.kind === 'worktree.remove')
         .map(({ step }) => (step.kind === 'worktree.remove' ? step.backup : null));
-    expect(steps({ repos: { web: dirty } })).toEqual([
-      null,
-      'refs/metawsm/backup/run-20260304-050607-abcd/web',
-    ]);
+    const refs = ['api', 'web'].map((name) => `refs/metawsm/backup/run-20260304-050607-abcd/${name}`);
+    expect(steps({ agents: { a: exited(0), b: exited(0) }, repos: { web: dirty } })).toEqual([null, refs[1]]);
+    // An agent that lives may still leave some.
+    expect(steps({ repos: { web: dirty } })).toEqual(refs);
   });
 
   test('any state but closing can be cleaned up', () => {
