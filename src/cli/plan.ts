@@ -12,7 +12,7 @@ import { paint } from '../report/paint.js';
 import { planDocument, plansDocument } from '../report/plan-json.js';
 import { planText } from '../report/plan-text.js';
 import { Store } from '../state/store.js';
-import { safeText, writeAtomic } from '../tools/files.js';
+import { writeAtomic } from '../tools/files.js';
 import type { CommandModule } from './commands.js';
 import type { CommandContext } from './context.js';
 import { CommandError } from './errors.js';
@@ -42,7 +42,7 @@ export const run: CommandModule['run'] = async (ctx, files, options) => {
     ctx.stdout(`${JSON.stringify(document)}\n`);
   } else {
     const colours = paint(ctx.color);
-    ctx.stdout(plans.map((plan) => printable(planText(plan, colours, { verbose: ctx.verbose }))).join('\n'));
+    ctx.stdout(plans.map((plan) => planText(plan, colours, { verbose: ctx.verbose })).join('\n'));
   }
   if (out !== null && !ctx.json && plans.every(canBeSaved)) {
     ctx.stderr(`saved in ${out}; metawsm apply ${out} executes exactly this plan\n`);
@@ -185,11 +185,4 @@ async function recordedFor(store: Store | null, intent: Intent): Promise<Found> 
 function exitCodeOf(plan: Plan, detailed: boolean): number {
   if (plan.refused.length > 0) return EXIT.refused;
   return detailed && hasChanges(plan) ? EXIT.changes : EXIT.done;
-}
-
-/** Texts of the manifest may hold anything; the colours are metawsm's own. */
-function printable(text: string): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: SGR sequences are what is looked for.
-  const parts = text.split(/(\x1b\[\d+m)/);
-  return parts.map((part, index) => (index % 2 === 1 ? part : safeText(part))).join('');
 }

@@ -1,7 +1,7 @@
 /** Answering a question: recorded first, then the request is archived, compared, and the response written. */
 import { dirname } from 'node:path';
 import type { RecordedGuidance, RecordedRun } from '../plan/recorded.js';
-import { assignSentinels } from '../sentinels/assign.js';
+import { completionsOf } from '../sentinels/assign.js';
 import {
   archiveRequest,
   isPrepared,
@@ -74,7 +74,7 @@ export async function answerQuestion(
       await store.withdrawGuidance(runId, question.id);
       return again('changed', recorded);
     }
-    await setOldCompletionAside(run, looked, question, now());
+    await setOldCompletionsAside(run, looked, question, now());
     const response = {
       guidance_id: question.id,
       request_id: question.requestId,
@@ -134,15 +134,14 @@ async function firstUndelivered(
   return undefined;
 }
 
-/** A completion that is older than the question says nothing about what the answer asks for. */
-async function setOldCompletionAside(
+/** Completions that are older than the question say nothing about what the answer asks for, wherever they lie. */
+async function setOldCompletionsAside(
   run: RecordedRun,
   looked: Looked,
   question: RecordedGuidance,
   at: number,
 ): Promise<void> {
-  const own = assignSentinels(run, looked.observed.sentinels).byAgent.get(question.agent);
-  const completion = own?.get('implementation-complete');
-  if (completion === undefined || completion.mtime > question.askedAt) return;
-  await setAside(run.workspace, completion.file, at);
+  for (const { file, mtime } of completionsOf(run, question.agent, looked.observed.sentinels)) {
+    if (mtime <= question.askedAt) await setAside(run.workspace, file, at);
+  }
 }

@@ -1,7 +1,9 @@
 /** A plan as a person reads it: changes, steps with their commands, what that comes to, and a legend. */
 import { hasChanges, missingSteps, type Plan, summarize } from '../plan/plan.js';
 import type { Change, PlannedCommand, PlannedStep, StepAction } from '../plan/steps.js';
+import { safeText } from '../tools/files.js';
 import type { Paint } from './paint.js';
+import { oneLine } from './stream.js';
 
 const SIGNS: Readonly<Record<StepAction, string>> = {
   create: '+',
@@ -14,13 +16,21 @@ const SIGNS: Readonly<Record<StepAction, string>> = {
 
 const LEGEND = '+ create   ~ update   - delete   -/+ replace   > run   ! refused';
 
-/** The lines of a plan. `verbose` also lists the steps with nothing to do. */
+/**
+ * The lines of a plan. Manifests and agents may have written anything: only the colours are control characters.
+ * `verbose` also lists the steps with nothing to do.
+ */
 export function planText(plan: Plan, paint: Paint, options: { readonly verbose: boolean }): string {
   const lines: string[] = [];
   const where = plan.isNew ? 'a new run' : `run ${plan.run.id} (${plan.runState ?? plan.run.state})`;
-  lines.push(`${paint.bold(plan.ticket)}  ${plan.manifest}`, `  ${where} in ${plan.run.workspace}`);
+  lines.push(
+    `${paint.bold(oneLine(plan.ticket))}  ${oneLine(plan.manifest)}`,
+    `  ${where} in ${oneLine(plan.run.workspace)}`,
+  );
   if (plan.resumeAt !== null) {
-    lines.push(`  goes on at ${plan.resumeAt.id} (${plan.resumeAt.position} of ${plan.resumeAt.of})`);
+    lines.push(
+      `  goes on at ${oneLine(plan.resumeAt.id)} (${plan.resumeAt.position} of ${plan.resumeAt.of})`,
+    );
   }
 
   const shown = plan.steps.filter((step) => step.action !== 'none' || options.verbose);
@@ -35,10 +45,10 @@ export function planText(plan: Plan, paint: Paint, options: { readonly verbose: 
   if (plan.refused.length > 0) {
     lines.push('', 'Refused:');
     for (const refusal of plan.refused) {
-      lines.push(`  ${paint.red('!')} ${refusal.message}`, `      ${refusal.wayOut}`);
+      lines.push(`  ${paint.red('!')} ${safeText(refusal.message)}`, `      ${safeText(refusal.wayOut)}`);
     }
   }
-  for (const warning of plan.warnings) lines.push('', `${paint.yellow('warning')}: ${warning.message}`);
+  for (const { message } of plan.warnings) lines.push('', `${paint.yellow('warning')}: ${oneLine(message)}`);
   lines.push('', verdict(plan));
   if (shown.length + plan.changes.length + plan.refused.length > 0) lines.push(paint.dim(LEGEND));
   return `${lines.join('\n')}\n`;
@@ -55,7 +65,7 @@ function verdict(plan: Plan): string {
     .map((action) => `${counts[action]} to ${action}`);
   const steps = parts.length === 0 ? 'nothing to execute, the changes are recorded' : parts.join(', ');
   const asked = missingSteps(plan).filter((step) => step.needsYes);
-  const yes = asked.length === 0 ? '' : ` ${asked.map((step) => step.id).join(', ')}: needs --yes.`;
+  const yes = asked.length === 0 ? '' : ` ${asked.map((step) => oneLine(step.id)).join(', ')}: needs --yes.`;
   return `Plan: ${steps}.${yes}`;
 }
 
@@ -72,12 +82,12 @@ function changeLine(change: Change, paint: Paint): string {
             : paint.yellow('~');
   const how = { in_place: 'in place', restart: 'by restart', refused: 'refused' }[change.effect];
   const values = `${brief(change.before)} -> ${brief(change.after)}`;
-  return `${sign} ${change.path} (${change.source === 'world' ? 'drift' : how})  ${values}`;
+  return `${sign} ${oneLine(change.path)} (${change.source === 'world' ? 'drift' : how})  ${values}`;
 }
 
 function brief(value: string | null): string {
   if (value === null) return '(none)';
-  const line = value.replace(/\s+/g, ' ').trim();
+  const line = safeText(value).replace(/\s+/g, ' ').trim();
   return line.length > 60 ? `${line.slice(0, 59)}…` : line;
 }
 
@@ -91,10 +101,12 @@ function stepLines(step: PlannedStep, paint: Paint): string[] {
     none: paint.dim,
   };
   const sign = colour[step.action](SIGNS[step.action].padEnd(3));
-  const notes = [step.reason, step.needsYes ? 'needs --yes' : ''].filter((note) => note !== '').join('; ');
+  const notes = [oneLine(step.reason), step.needsYes ? 'needs --yes' : '']
+    .filter((note) => note !== '')
+    .join('; ');
   return [
-    `  ${sign} ${step.id}${notes === '' ? '' : paint.dim(`  (${notes})`)}`,
-    ...step.commands.map((command) => paint.dim(`        $ ${commandLine(command)}`)),
+    `  ${sign} ${oneLine(step.id)}${notes === '' ? '' : paint.dim(`  (${notes})`)}`,
+    ...step.commands.map((command) => paint.dim(`        $ ${safeText(commandLine(command))}`)),
   ];
 }
 

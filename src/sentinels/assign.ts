@@ -43,7 +43,7 @@ export function assignSentinels(run: RecordedRun, found: readonly FoundSentinel[
     // The workspace's own says what holds for the run: `verify` writes it, and whoever works without agents.
     if (isOfTheRun(sentinel, value, agents)) {
       if (value.run_id != null && value.run_id !== run.id) {
-        const reason = `is of another run (${value.run_id})`;
+        const reason = `is of another run (${shown(value.run_id)})`;
         warnings.push(warn('sentinel_foreign', `${sentinel.file} ${reason}; it is ignored`, sentinel));
       } else {
         validations.push({
@@ -83,6 +83,21 @@ export function assignSentinels(run: RecordedRun, found: readonly FoundSentinel[
     mine.set(sentinel.kind, { kind: sentinel.kind, file: sentinel.file, value, digest, mtime });
   }
   return { byAgent, validations, warnings };
+}
+
+/** Every completion that speaks for an agent, wherever it lies: with the one that counts gone, the next would count. */
+export function completionsOf(
+  run: RecordedRun,
+  agent: string,
+  found: readonly FoundSentinel[],
+): readonly OwnSentinel[] {
+  const completions: OwnSentinel[] = [];
+  for (let left = found; ; ) {
+    const next = assignSentinels(run, left).byAgent.get(agent)?.get('implementation-complete');
+    if (next === undefined) return completions;
+    completions.push(next);
+    left = left.filter(({ file }) => file !== next.file);
+  }
 }
 
 function isOfTheRun(
@@ -131,13 +146,13 @@ function ownerOf(
     const owner = agents.find((agent) => agent.name === folderOf);
     if (owner === undefined) return `lies in the folder of ${folderOf}, which is no agent of this run`;
     if (named !== null && named !== folderOf)
-      return `names the agent "${named}" in the folder of ${folderOf}`;
+      return `names the agent "${shown(named)}" in the folder of ${folderOf}`;
     return owner;
   }
   if (named !== null) {
     return (
       agents.find((agent) => agent.name === named) ??
-      `names the agent "${named}", which this run does not have`
+      `names the agent "${shown(named)}", which this run does not have`
     );
   }
   if (agents.length === 1 && agents[0] !== undefined) return agents[0];
@@ -157,7 +172,7 @@ function foreignReason(
   value: SentinelValue,
   digest: string,
 ): string | null {
-  if (value.run_id != null && value.run_id !== run.id) return `is of another run (${value.run_id})`;
+  if (value.run_id != null && value.run_id !== run.id) return `is of another run (${shown(value.run_id)})`;
   // Answers are metawsm's own and outlive the attempt that asked; verdicts of validation bind to commits instead.
   if (sentinel.kind === 'guidance-response' || sentinel.kind === 'validation-result') return null;
   if (agent.attempt === 0) return 'was there before its agent was started';
@@ -173,4 +188,10 @@ function foreignReason(
 
 function isOpenGuidance(state: string): boolean {
   return state === 'pending' || state === 'answered';
+}
+
+/** A name out of a file, as one short line of a warning: a line break in it would pass for a line of metawsm's. */
+function shown(name: string): string {
+  const line = name.replace(/\s+/g, ' ').trim();
+  return line.length > 80 ? `${line.slice(0, 79)}…` : line;
 }

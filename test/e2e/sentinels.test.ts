@@ -142,6 +142,57 @@ test('a sentinel folder that became a link is not followed', async ({ rig }) => 
   await rig.run('guide run.yaml --answer yes', { code: 4 });
 });
 
+test('names in sentinels reach no terminal as control characters or as lines', async ({ rig }) => {
+  const { file, status } = await live(rig);
+  const evil = '\x1b]0;owned\x07\x1b[31m\x9b31m\u202e\nforged line';
+  writeFileSync(file, JSON.stringify({ run_id: `run-0${evil}` }));
+  const elsewhere = path.join(status.repos[0]?.path ?? '', '.metawsm');
+  mkdirSync(elsewhere);
+  writeFileSync(path.join(elsewhere, claim), JSON.stringify({ agent: `nobody${evil}` }));
+  const commands = ['status', 'plan', 'apply', 'verify'].map((name) => `${name} run.yaml`);
+  const operations = ['restart', 'stop', 'resume', 'cleanup', 'close', 'iterate --feedback more'];
+  const dryRuns = operations.map((name) => `${name} --dry-run run.yaml`);
+  for (const command of [...commands, ...dryRuns]) {
+    const { text } = await rig.run(command, { code: 'any' });
+    expect.soft(text, command).toContain('another run');
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for.
+    expect.soft(text, command).not.toMatch(/[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]|^\s*forged/m);
+  }
+});
+
+test('completions that lie in several places all end with their attempt', async ({ rig }) => {
+  await rig.repo('api');
+  await rig.repo('web');
+  const repos = ['api', 'web'].map((name) => ({ name, path: `../repos/${name}` }));
+  rig.manifest({ repos });
+  const before = await rig.applied();
+  const leave = () => {
+    for (const { path: worktree } of before.repos) {
+      mkdirSync(path.join(worktree, '.metawsm'), { recursive: true });
+      writeFileSync(path.join(worktree, '.metawsm', claim), '{}');
+    }
+  };
+  leave();
+  expect(await rig.state()).toBe('completed');
+  await rig.run('restart run.yaml');
+  await rig.untilFile('alive-agent-2');
+  expect(await rig.state()).toBe('running');
+
+  // The same for a question that is younger than they are.
+  leave();
+  const request = path.join(before.agents[0]?.sentinel_dir ?? '', 'guidance-request.json');
+  writeFileSync(request, JSON.stringify({ question: 'Really?' }));
+  const later = new Date(Date.now() + 1000);
+  utimesSync(request, later, later);
+  expect(await rig.state()).toBe('awaiting_guidance');
+  for (const { path: worktree } of before.repos) {
+    const old = new Date(Date.now() - 60_000);
+    utimesSync(path.join(worktree, '.metawsm', claim), old, old);
+  }
+  await rig.run('guide run.yaml --answer no');
+  expect(await rig.state()).toBe('running');
+});
+
 test('a claim of completion outlives the agent, and its pending question wins over its end', async ({
   rig,
 }) => {

@@ -6,7 +6,7 @@ import type { SessionKind } from '../../manifest/intent.js';
 import type { ExitRecord } from '../../plan/observed.js';
 import type { RecordedAgent, RecordedRun } from '../../plan/recorded.js';
 import type { StepOf } from '../../plan/steps.js';
-import { assignSentinels } from '../../sentinels/assign.js';
+import { assignSentinels, completionsOf } from '../../sentinels/assign.js';
 import {
   appendFeedback,
   archiveClaims,
@@ -137,8 +137,7 @@ async function setClaimsAside(ctx: StepContext, run: RecordedRun, agent: Recorde
   const at = ctx.world.now();
   await archiveClaims(run.workspace, agent.sentinelDir, at);
   const found = await readSentinels(run.workspace, sentinelFolders(run), { retryMs: 0 });
-  const completion = assignSentinels(run, found).byAgent.get(agent.name)?.get('implementation-complete');
-  if (completion !== undefined) await setAside(run.workspace, completion.file, at);
+  for (const { file } of completionsOf(run, agent.name, found)) await setAside(run.workspace, file, at);
 }
 
 /** What waits to be said to the agent, into its folder and into the ticket. Done again after a crash, it is there once. */
