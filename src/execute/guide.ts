@@ -8,6 +8,7 @@ import {
   putBack,
   setAside,
   writeGuidanceResponse,
+  writeSentinel,
 } from '../sentinels/sentinels.js';
 import type { Store } from '../state/store.js';
 import { type Looked, lookAt, recordLook } from './look.js';
@@ -84,6 +85,10 @@ export async function answerQuestion(
       answer: answer.text,
       answered_at: new Date(recorded.answeredAt ?? now()).toISOString(),
     };
+    // Whoever asked from another folder may look for the answer in either.
+    const own = run.agents.find(({ name }) => name === question.agent)?.sentinelDir;
+    if (own !== undefined && own !== dirname(question.file))
+      await writeSentinel(run.workspace, own, 'guidance-response', response);
     await writeGuidanceResponse(run.workspace, dirname(question.file), response, () =>
       store.appendEvent(runId, ANSWER_READY, { id: question.id }),
     );

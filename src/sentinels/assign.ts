@@ -70,7 +70,7 @@ export function assignSentinels(run: RecordedRun, found: readonly FoundSentinel[
       validations.push({ by: owner.name, found });
     }
     if (mine.has(sentinel.kind)) {
-      if (sentinel.kind === 'validation-result') continue;
+      if (sentinel.kind === 'validation-result' || isSameAnswer(mine.get(sentinel.kind), value)) continue;
       warnings.push(
         warn(
           'sentinel_duplicate',
@@ -162,6 +162,11 @@ function ownerOf(
   const there = agents.filter((agent) => agent.cwd === cwd);
   if (there.length === 1 && there[0] !== undefined) return there[0];
   return 'has no "agent" field, and it could belong to several agents';
+}
+
+/** An answer lies in two places where its question came from another folder than the agent's own. */
+function isSameAnswer(one: OwnSentinel | undefined, other: SentinelValue): boolean {
+  return one?.value.guidance_id !== undefined && one.value.guidance_id === other.guidance_id;
 }
 
 /** Why a file speaks for another run or attempt; null: it speaks for this one. */

@@ -149,7 +149,7 @@ function questionOf(
 function unreadAnswerOf(
   run: RecordedRun,
   agent: RecordedAgent,
-  seen: ObservedAgent | undefined,
+  observed: Observed,
   response: OwnSentinel | undefined,
 ): RecordedGuidance | null {
   if (response === undefined) return null;
@@ -157,6 +157,18 @@ function unreadAnswerOf(
   const id = response.value.guidance_id ?? null;
   const guidance = delivered.find((g) => g.id === id) ?? null;
   if (guidance === null || guidance.answeredAt === null) return null;
+  // Asked from another folder it was answered there and in its own: with one of the two removed it is read.
+  const asked = guidance.file.slice(0, guidance.file.lastIndexOf('/'));
+  const lies = (dir: string) =>
+    observed.sentinels.some(
+      ({ kind, file, content }) =>
+        kind === 'guidance-response' &&
+        file === `${dir}/guidance-response.json` &&
+        content.kind === 'valid' &&
+        content.value.guidance_id === id,
+    );
+  if (!lies(asked) || !lies(agent.sentinelDir)) return null;
+  const seen = observed.agents[agent.name];
   const startedAt = seen?.started?.startedAt ?? agent.startedAt ?? 0;
   return startedAt > guidance.answeredAt ? null : guidance;
 }
@@ -170,7 +182,7 @@ function decideAgent(
 ): AgentOutcome {
   const seen = observed.agents[agent.name];
   const completion = own.get('implementation-complete');
-  const unreadAnswer = unreadAnswerOf(run, agent, seen, own.get('guidance-response'));
+  const unreadAnswer = unreadAnswerOf(run, agent, observed, own.get('guidance-response'));
   const completeOn = run.intent.agents.find((a) => a.name === agent.name)?.completeOn ?? 'signal';
   const startFailed = run.steps.some((s) => s.id === `agent.start/${agent.name}` && s.state === 'failed');
   // A run that is being closed, or is closed, has lost its workspace with what was claimed there.

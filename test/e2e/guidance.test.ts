@@ -1,4 +1,4 @@
-import { existsSync, readFileSync, unlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmdirSync, unlinkSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { describe, expect } from 'vitest';
 import { agent, hasTmux, type Rig, test } from '../support/rig.js';
@@ -188,6 +188,47 @@ test('an answered request lies in the archive, and its answer carries its id', a
   const response = path.join(path.dirname(request), 'guidance-response.json');
   expect(JSON.parse(readFileSync(response, 'utf8'))).toMatchObject({ request_id: 'q-7', answer: 'that' });
   expect(existsSync(path.join(path.dirname(request), 'archive'))).toBe(true);
+  expect(await rig.state()).toBe('running');
+});
+
+test('a question left in a repo is answered there and in the agent’s own folder, and read in either', async ({
+  rig,
+}) => {
+  await rig.repo('api');
+  const command = [
+    'mkdir -p .metawsm',
+    'if [ "$METAWSM_ATTEMPT" = 1 ]; then echo \'{"question": "Where?"}\' > .metawsm/guidance-request.json; exit 0; fi',
+    'rm "$METAWSM_SENTINEL_DIR/guidance-response.json"',
+  ].join('\n');
+  rig.manifest({ agent: { command } });
+  await rig.run('apply run.yaml --wait', { code: 3 });
+  await rig.run(guide('here'));
+  const { repos, agents } = await rig.status();
+  const folders = [agents[0]?.sentinel_dir ?? '', path.join(repos[0]?.path ?? '', '.metawsm')];
+  for (const folder of folders) {
+    const response = readFileSync(path.join(folder, 'guidance-response.json'), 'utf8');
+    expect(JSON.parse(response)).toMatchObject({ agent: 'agent', question: 'Where?', answer: 'here' });
+  }
+  expect((await rig.status()).warnings).toEqual([]);
+  // Unread, it starts the agent once; with one of the two removed it is read.
+  await rig.run('apply run.yaml --wait', { code: 4 });
+  expect(await rig.state()).toBe('paused (exited_without_signal)');
+});
+
+test('an answer that cannot be delivered says why and how to go on', async ({ rig }) => {
+  const request = await withQuestion(rig, { question: 'Which?' });
+  const response = path.join(path.dirname(request), 'guidance-response.json');
+  mkdirSync(response);
+  const { summary, lines } = await rig.events(guide('first'), { code: 1 });
+  expect(lines[0]?.type).toBe('version');
+  expect(summary.runs).toMatchObject([{ state: 'awaiting_guidance', guidance_pending: 1, exit_code: 1 }]);
+  const again = await rig.run(guide('second'), { code: 1 });
+  expect(again.stderr).toContain(`${response} is a folder`);
+  expect(again.stderr).toContain('move it away');
+
+  rmdirSync(response);
+  await rig.run(guide('third'));
+  expect(JSON.parse(readFileSync(response, 'utf8'))).toMatchObject({ answer: 'third' });
   expect(await rig.state()).toBe('running');
 });
 

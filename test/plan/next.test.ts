@@ -14,6 +14,7 @@ import {
   recordedQuestion,
   recordedRun,
   response,
+  SHARED,
   sentinel,
 } from '../support/run-builder.js';
 
@@ -74,7 +75,10 @@ describe('the next command, by state', () => {
     [
       'has an unread answer',
       { guidance: [deliveredAnswer()] },
-      { agents: { agent: exited(0) }, sentinels: [response()] },
+      {
+        agents: { agent: exited(0) },
+        sentinels: [response(), response('g1', { dir: `${SHARED}/agents/agent` })],
+      },
       'start the agent, and wait for it',
     ],
     [

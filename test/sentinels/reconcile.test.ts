@@ -734,6 +734,8 @@ describe('questions', () => {
   });
 });
 
+const IN_REPO = `${WORKSPACE}/api/.metawsm`;
+
 describe('an answer is unread until its file is removed or the agent was started after it', () => {
   const ended = (at: number) => exited(0, {}, { started: startedAt(at) });
   const answeredAt = NOW - 1_000;
@@ -742,6 +744,27 @@ describe('an answer is unread until its file is removed or the agent was started
     ['started in the same moment', [deliveredAnswer()], [response()], answeredAt, 'answer_unread'],
     ['started after it: read', [deliveredAnswer()], [response()], answeredAt + 1, 'silent'],
     ['its file was removed: read', [deliveredAnswer()], [], STARTED, 'silent'],
+    [
+      'asked from a repo, it lies in both folders',
+      [deliveredAnswer({ file: `${IN_REPO}/guidance-request.json` })],
+      [response(), response('g1', { dir: IN_REPO, place: { kind: 'repo', repo: 'api' } })],
+      STARTED,
+      'answer_unread',
+    ],
+    [
+      'asked from a repo, the one there was removed: read',
+      [deliveredAnswer({ file: `${IN_REPO}/guidance-request.json` })],
+      [response()],
+      STARTED,
+      'silent',
+    ],
+    [
+      'asked from a repo, the one in its own folder was removed: read',
+      [deliveredAnswer({ file: `${IN_REPO}/guidance-request.json` })],
+      [response('g1', { dir: IN_REPO, place: { kind: 'repo', repo: 'api' } })],
+      STARTED,
+      'silent',
+    ],
     ['a response nobody gave', [], [response()], STARTED, 'silent'],
     ['a response to another question', [deliveredAnswer()], [response('g7')], STARTED, 'silent'],
     [
