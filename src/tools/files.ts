@@ -30,6 +30,11 @@ export class PathRefused extends Error {
   ) {
     super(`${path} ${reason}`);
   }
+
+  /** What to do about it; null: the reason says it. */
+  get hint(): string | null {
+    return this.reason.startsWith('is ') ? 'move it away, then run the same command again' : null;
+  }
 }
 
 /**
