@@ -57,6 +57,7 @@ export function prepareAttempt(launch: Launch, kind: SessionKind): void {
     argv: launch.argv,
     cwd: launch.cwd,
     env: launch.env,
+    declared: launch.declared,
     session: kind,
     logFile: logFileOf(attemptDir),
     umask: process.umask(),

@@ -47,6 +47,7 @@ export interface LaunchRecord {
   readonly argv: readonly string[];
   readonly cwd: string;
   readonly env: Readonly<Record<string, string>>;
+  readonly declared: readonly string[];
   readonly session: SessionKind;
   readonly logFile: string;
   /** The operator's, for a tmux server keeps that of whoever started it. */

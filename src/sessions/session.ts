@@ -15,6 +15,8 @@ export interface Launch {
   readonly cwd: string;
   /** The whole environment. Handed over in a file of mode 0600 that the wrapper removes, never on a command line. */
   readonly env: Readonly<Record<string, string>>;
+  /** Names of `env` that the manifest declares: what a pane has of its own (TERM, TMUX) does not replace them. */
+  readonly declared: readonly string[];
 }
 
 /** What identifies a started session from then on. */

@@ -128,8 +128,8 @@ function agentEnv(launch: LaunchRecord): NodeJS.ProcessEnv {
   const env: NodeJS.ProcessEnv = { ...launch.env };
   const pane = launch.session === 'tmux' ? process.env : {};
   // The caller's own terminal is not where this agent runs.
-  for (const name of ['TMUX', 'TMUX_PANE']) setOrDrop(env, name, pane[name]);
-  if (launch.session === 'tmux') setOrDrop(env, 'TERM', pane.TERM);
+  const terminal = ['TMUX', 'TMUX_PANE', ...(launch.session === 'tmux' ? ['TERM'] : [])];
+  for (const name of terminal) if (!launch.declared.includes(name)) setOrDrop(env, name, pane[name]);
   return env;
 }
 

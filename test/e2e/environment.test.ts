@@ -82,6 +82,15 @@ describe.each(['process', 'tmux'] as const)('with %s sessions', (session) => {
     },
   );
 
+  testHere('what the manifest declares holds also where a pane has its own', async ({ rig }) => {
+    await rig.repo('api');
+    const declared = { TERM: 'dumb', TMUX: 'mine', TMUX_PANE: '' };
+    rig.manifest({ session, agent: { command: agent('environment.mjs'), env: declared } });
+    await rig.run('apply run.yaml', { env: { TERM: 'xterm' } });
+    const { env } = JSON.parse(await rig.untilFile('environment-agent.json')) as Seen;
+    expect(env).toMatchObject(declared);
+  });
+
   testHere('an agent started again gets the environment of who starts it', async ({ rig }) => {
     await rig.repo('api');
     rig.manifest({

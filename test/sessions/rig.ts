@@ -88,6 +88,7 @@ export class SessionRig {
       argv,
       cwd: this.root,
       env: { PATH: process.env.PATH ?? '', METAWSM_RUN_ID: 'run-1', METAWSM_AGENT: 'agent' },
+      declared: [],
       ...changes,
     };
     return launch;

@@ -115,6 +115,7 @@ export const agentStart: StepHandler<'agent.start'> = {
       argv: shellArgv(step.command, agentsEnv),
       cwd: step.cwd,
       env: agentsEnv,
+      declared: Object.keys(step.env),
     });
     await recordSession(ctx, agent, folder, ref);
     await awaitStart(step, ctx, run, agent, folder);
