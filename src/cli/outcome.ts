@@ -1,6 +1,6 @@
 /** What a finished request means for the exit code, and how its failure is told. */
 
-import { masked, secretsOf } from '../execute/agent-env.js';
+import { maskedTail, secretsOf } from '../execute/agent-env.js';
 import type { Converged } from '../execute/converge.js';
 import { lookAt } from '../execute/look.js';
 import { attemptFolder } from '../execute/paths.js';

@@ -3,7 +3,7 @@ import { chmod, mkdir } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
 import { expandEnvValue } from '../manifest/expand.js';
 import type { RecordedAgent, RecordedRun } from '../plan/recorded.js';
-import { readRegular, writeAtomic } from '../tools/files.js';
+import { readRegular, tailLines, writeAtomic } from '../tools/files.js';
 import { removeLeftovers } from '../tools/temporary.js';
 import { shimFolder } from './paths.js';
 import { manifestFolder, StepFailed, type World } from './world.js';
@@ -44,14 +44,34 @@ export function agentEnv(
   return { ...env, ...own };
 }
 
-/** Values that came from `${NAME}` and are long enough to be secrets: masked in what metawsm prints of logs. */
+/**
+ * Values that came from `${NAME}` and are long enough to be secrets: masked in what metawsm prints of logs. Each
+ * as it may stand in a log, the longest first, for one may be a part of another.
+ */
 export function secretsOf(env: NodeJS.ProcessEnv, run: RecordedRun): readonly string[] {
-  return run.intent.agents
+  const secrets = run.intent.agents
     .flatMap((agent) => Object.values(agent.env))
     .map((text) => expandEnvValue(text, env))
-    .flatMap((expanded) =>
-      expanded.ok && expanded.fromEnv && expanded.value.length >= 8 ? [expanded.value] : [],
-    );
+    .flatMap((expanded) => (expanded.ok && expanded.fromEnv ? formsOf(expanded.value) : []));
+  return [...new Set(secrets)].sort((a, b) => b.length - a.length);
+}
+
+const SHORTEST_SECRET = 8;
+
+/** Without the line break that a shell drops at the end, and with the line ends of a terminal. */
+function formsOf(value: string): string[] {
+  if (value.length < SHORTEST_SECRET) return [];
+  const bare = value.trim();
+  const text = bare.length < SHORTEST_SECRET ? value : bare;
+  return [text, text.replace(/\r?\n/g, '\r\n')];
+}
+
+/** The last lines of a log, with every secret replaced. */
+export async function maskedTail(log: string, count: number, secrets: readonly string[]): Promise<string[]> {
+  // A secret of several lines may begin above the first line that is shown.
+  const longest = Math.max(1, ...secrets.map((secret) => secret.split('\n').length));
+  const lines = await tailLines(log, count + longest - 1);
+  return lines.length === 0 ? [] : masked(lines.join('\n'), secrets).split('\n').slice(-count);
 }
 
 /** A text with every secret replaced. */

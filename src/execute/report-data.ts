@@ -34,8 +34,7 @@ const NAMED = { commits: 200, files: 300 };
 /** Gather everything for the report of a recorded run. Changes nothing, and waits for nobody. */
 export async function gatherReport(recorded: RecordedRun, world: ReportWorld): Promise<ReportInput> {
   const { store, stateFolder, env, now, version } = world;
-  // Longest first: one may be a part of another.
-  const secrets = [...new Set(secretsOf(env, recorded))].sort((a, b) => b.length - a.length);
+  const secrets = secretsOf(env, recorded);
   const warnings: Warning[] = [];
   const looked = recorded.state === 'closed' ? null : await lookOrWarn(recorded, world, warnings);
   const run = looked === null ? recorded : withOutcome(recorded, looked);

@@ -11,9 +11,9 @@ import type { Outcome } from '../plan/outcome.js';
 import type { RecordedEvidence, RecordedRun } from '../plan/recorded.js';
 import type { Refusal } from '../plan/steps.js';
 import { oneLine } from '../report/stream.js';
-import { safeText, tailLines } from '../tools/files.js';
+import { safeText } from '../tools/files.js';
 import { worktreeStatus } from '../tools/git-status.js';
-import { masked, secretsOf } from './agent-env.js';
+import { masked, maskedTail, secretsOf } from './agent-env.js';
 import { type CriterionEnd, endLeftovers, runCriterion } from './criterion.js';
 import { type Looked, lookAt, recordLook, type Warner } from './look.js';
 import { criteriaFolder } from './paths.js';
@@ -146,6 +146,7 @@ async function runAll(
 ): Promise<void> {
   const broken: unknown[] = [];
   const several = run.intent.repos.length > 1;
+  const secrets = secretsOf(world.env, run);
   const tasks = checks.map((check): ListrTask<object, ListrRendererFactory> => {
     const where = several ? ` in ${check.repo ?? 'the workspace'}` : '';
     return {
@@ -155,7 +156,7 @@ async function runAll(
         let end: CriterionEnd;
         try {
           end = await checkOne(check, run, before, world, options, (line) => {
-            task.output = oneLine(line);
+            task.output = oneLine(masked(line, secrets));
           });
         } catch (error) {
           broken.push(error);
@@ -306,7 +307,7 @@ async function inWords(criterion: CriterionState, run: RecordedRun, world: World
   const what = `${criterion.id} (${shortened(criterion.text)})`;
   const secrets = secretsOf(world.env, run);
   if (criterion.state === 'failed') {
-    const lines = criterion.log === null ? [] : await tailLines(criterion.log, TAIL);
+    const lines = criterion.log === null ? [] : await maskedTail(criterion.log, TAIL, secrets);
     return {
       criterion,
       sentence: `${what} ${criterion.detail ?? 'failed'}`,

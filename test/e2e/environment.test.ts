@@ -149,6 +149,33 @@ test('a secret that the agent prints is masked in what metawsm shows', async ({ 
   }
 });
 
+test('a secret of several lines is masked too, and in the last words of an agent that was killed', async ({
+  rig,
+}) => {
+  const key = ['-----BEGIN KEY-----', 'c2VjcmV0', 'bW9yZQ==', '-----END KEY-----', ''].join('\n');
+  const env = { MY_TOKEN: 'hunter2-hunter2', MY_OTHER: 'hunter2-hunter2-and-more', MY_KEY: key };
+  await rig.repo('api');
+  rig.manifest({
+    session: hasTmux ? 'tmux' : 'process',
+    repos: [{ name: 'api', path: '../repos/api', setup: ['echo "setup $MY_TOKEN"; [ -e "$RIG_DIR/good" ]'] }],
+    agent: {
+      command: 'echo "$TOKEN" "$OTHER" $MORE; echo "$KEY"; seq 8; sleep 0.2; kill -9 $PPID $$',
+      env: { TOKEN: '${MY_TOKEN}', OTHER: '${MY_OTHER}', KEY: '${MY_KEY}' },
+    },
+    policy: { start_grace: '20s', step_retries: 0 },
+  });
+  const failed = await rig.run('apply run.yaml', { env, code: 1 });
+  expect(failed.text).toContain('setup ***');
+  rig.touch('good');
+  const died = await rig.run('apply run.yaml', { env, code: 1 });
+  expect(died.text).toMatch(/died|SIGKILL/);
+  const logs = await rig.run('logs run.yaml', { env });
+  expect(logs.text).toContain('*** ***');
+  const json = await rig.run('logs run.yaml --json', { env });
+  for (const { text } of [failed, died, logs, json])
+    expect(text).not.toMatch(/hunter2|and-more|c2VjcmV0|bW9y/);
+});
+
 test('another value behind a variable is no change of the manifest, another text is', async ({ rig }) => {
   await rig.repo('api');
   const command = agent('live');

@@ -3,9 +3,9 @@ import { closeSync, mkdirSync, openSync } from 'node:fs';
 import { dirname } from 'node:path';
 import type { StepOf } from '../../plan/steps.js';
 import { shellArgv } from '../../sessions/argv.js';
-import { tailLines } from '../../tools/files.js';
 import { configSnapshot } from '../../tools/git-config.js';
 import { gated, processStart, terminateTree } from '../../tools/process.js';
+import { maskedTail, secretsOf } from '../agent-env.js';
 import { stepLog } from '../paths.js';
 import { manifestFolder, type StepContext, StepFailed, type StepHandler } from '../world.js';
 
@@ -52,7 +52,7 @@ export const setupRun: StepHandler<'setup.run'> = {
         throw new StepFailed(
           `setup command of repo ${step.repo} ${how}: ${text(step.command)} (in ${step.cwd})`,
           `its output is in ${log}`,
-          await tailLines(log, TAIL),
+          await maskedTail(log, TAIL, secretsOf(ctx.world.env, await ctx.run())),
         );
       }
     } finally {
