@@ -67,6 +67,44 @@ test('a person sees why the start failed', async ({ rig }) => {
   expect(text).toMatch(/\b3\b/);
 });
 
+test('a validation is a sign of life, a question of the attempt before is none', async ({ rig }) => {
+  await rig.repo('api');
+  const command = [
+    'touch "$RIG_DIR/started-$METAWSM_ATTEMPT"',
+    'case $METAWSM_ATTEMPT in',
+    '1) metawsm signal validation --status failed; until [ -e "$RIG_DIR/ask" ]; do sleep 0.05; done',
+    '   metawsm signal guidance --question "So?" --wait;;',
+    '*) exit 3;;',
+    'esac',
+  ].join('\n');
+  rig.manifest({ agent: { command }, policy: { start_grace: '1h' } });
+  // It is started long before its grace is over.
+  await rig.run('apply run.yaml');
+  rig.touch('ask');
+  await rig.untilState('awaiting_guidance');
+  const { text } = await rig.run('restart run.yaml', { code: 1 });
+  expect(text).toContain('within its start grace');
+  expect((await rig.status()).guidance).toMatchObject([{ question: 'So?' }]);
+});
+
+test('nobody starts without a brief', async ({ rig }) => {
+  await rig.repo('api');
+  const command = 'cat "$METAWSM_BRIEF" > "$RIG_DIR/brief-$METAWSM_AGENT-$METAWSM_ATTEMPT"; sleep 1000';
+  rig.manifest({ agents: ['one', 'two'].map((name) => ({ name, command })) });
+  await rig.run('apply run.yaml');
+  const { agents } = await rig.status();
+  const [one = '', two = ''] = agents.map((each) => each.sentinel_dir);
+  rmSync(one, { recursive: true });
+  rmSync(path.join(two, 'brief.md'));
+  symlinkSync('/dev/null', path.join(two, 'brief.md'));
+
+  await rig.run('restart run.yaml');
+  for (const name of ['one', 'two']) {
+    await rig.until('the brief', () => rig.read(`brief-${name}-2`).includes('Limit logins'));
+  }
+  expect(existsSync(path.join(one, 'context.json'))).toBe(true);
+});
+
 test('the wait does not burn the budget on an agent that fails at once', async ({ rig }) => {
   await rig.repo('api');
   rig.manifest({ agent: { command: failing }, policy: { start_grace: '20s' } });

@@ -25,6 +25,7 @@ import { agentEnv, maskedTail, secretsOf, writeShim } from '../agent-env.js';
 import { sentinelFolders } from '../observe.js';
 import { attemptFolder } from '../paths.js';
 import { type StepContext, StepFailed, type StepHandler } from '../world.js';
+import { restoreBrief } from './brief.js';
 
 /** How long an agent may take to end after SIGTERM, before SIGKILL. */
 const STOP_GRACE_MS = 5_000;
@@ -99,6 +100,7 @@ export const agentStart: StepHandler<'agent.start'> = {
     const { run, agent } = await agentOf(ctx, step.agent);
     await endEarlierAttempts(ctx, run, agent);
     await setClaimsAside(ctx, run, agent);
+    await restoreBrief(run, world.stateFolder, agent);
     await deliverFeedback(ctx, run, agent);
     await writeShim(world);
 

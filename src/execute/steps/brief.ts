@@ -1,6 +1,6 @@
 /** `brief.md` and `context.json` of every agent, before it starts; an agent that has an older brief is told. */
 import { join } from 'node:path';
-import type { RecordedRun } from '../../plan/recorded.js';
+import type { RecordedAgent, RecordedRun } from '../../plan/recorded.js';
 import { writeContext } from '../../sentinels/context.js';
 import { appendFeedback, FEEDBACK_FILE } from '../../sentinels/sentinels.js';
 import { renderAgentBrief, renderContext } from '../../tickets/brief.js';
@@ -16,34 +16,38 @@ export const briefWrite: StepHandler<'brief.write'> = {
   async do(step, ctx) {
     const run = await ctx.run();
     const { stateFolder, now } = ctx.world;
-    const input = briefInput(run);
-    const text = renderAgentBrief(input);
-    const contextFor = (agent: string | null, sentinelDir: string) =>
-      renderContext({
-        ...input,
-        agent,
-        sentinelDir,
-        manifestDir: manifestFolder(run),
-        stateDir: stateFolder,
-      });
-
+    const text = renderAgentBrief(briefInput(run));
     const agents = run.agents.filter((agent) => !agent.removed);
     const changed = [...(await untold(ctx)), ...step.changed];
     for (const agent of agents) {
       // First: nothing is read or written through a link that took the folder's place.
       await ensureRealFolder(agent.sentinelDir, { below: run.workspace });
       await tellWhatChanged(run, agent.sentinelDir, text, changed, now());
-      await writeAtomic(join(agent.sentinelDir, 'brief.md'), text);
-      await writeContext(run.workspace, agent.sentinelDir, contextFor(agent.name, agent.sentinelDir));
+      await writeBrief(run, stateFolder, agent.name, agent.sentinelDir);
     }
     const shared = join(run.workspace, '.metawsm');
     if (!agents.some((agent) => agent.sentinelDir === shared)) {
-      await ensureRealFolder(shared, { below: run.workspace });
-      await writeAtomic(join(shared, 'brief.md'), text);
-      await writeContext(run.workspace, shared, contextFor(null, shared));
+      await writeBrief(run, stateFolder, null, shared);
     }
   },
 };
+
+/** What an agent needs to read, where it or somebody else took that away: nobody starts without a brief. */
+export async function restoreBrief(run: RecordedRun, stateFolder: string, agent: RecordedAgent) {
+  const files = ['brief.md', 'context.json'].map((name) => join(agent.sentinelDir, name));
+  const found = await Promise.all(files.map((file) => readRegular(file, MAX_DOCUMENT_BYTES)));
+  if (found.every(({ kind }) => kind === 'file')) return;
+  await writeBrief(run, stateFolder, agent.name, agent.sentinelDir);
+}
+
+/** Both files of an agent, or with null those of the workspace itself. */
+async function writeBrief(run: RecordedRun, stateFolder: string, agent: string | null, sentinelDir: string) {
+  const input = briefInput(run);
+  await ensureRealFolder(sentinelDir, { below: run.workspace });
+  await writeAtomic(join(sentinelDir, 'brief.md'), renderAgentBrief(input));
+  const context = { ...input, agent, sentinelDir, manifestDir: manifestFolder(run), stateDir: stateFolder };
+  await writeContext(run.workspace, sentinelDir, renderContext(context));
+}
 
 /** In the journal: what of the brief is about to change. */
 export const BRIEF_CHANGES = 'brief_changes';
