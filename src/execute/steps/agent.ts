@@ -211,7 +211,7 @@ async function awaitStart(
     }
     if (view.exit !== null) {
       // What it signalled before counts, however it ended after that.
-      if (view.exit.exitCode === 0 || (await hasSpoken(run, agent))) return;
+      if (view.exit.exitCode === 0 || (await hasSpoken(run, agent, view.exit.startedAt))) return;
       const how =
         view.exit.error ??
         (view.exit.signal === null
@@ -231,7 +231,7 @@ async function awaitStart(
         (seenAt !== null && performance.now() - seenAt >= step.startGraceMs))
     )
       return;
-    if (view.started !== null && (await hasSpoken(run, agent))) return;
+    if (view.started !== null && (await hasSpoken(run, agent, view.started.startedAt))) return;
     if (view.wrapper === 'dead' && (view.process === null || view.process === 'dead')) {
       throw new StepFailed(
         `agent ${agent.name} died at its start and left no exit record (killed?)`,
@@ -272,14 +272,21 @@ async function recordView(ctx: StepContext, agent: RecordedAgent, view: AttemptV
   });
 }
 
-/** A valid question or completion of this attempt is a sign of life. */
-async function hasSpoken(run: RecordedRun, agent: RecordedAgent): Promise<boolean> {
+/** A valid question, completion or validation of this attempt is a sign of life. */
+async function hasSpoken(run: RecordedRun, agent: RecordedAgent, startedAt: number): Promise<boolean> {
   const assigned = assignSentinels(
     run,
     await readSentinels(run.workspace, sentinelFolders(run), { retryMs: 0 }),
   );
   const own = assigned.byAgent.get(agent.name);
-  return own !== undefined && (own.has('implementation-complete') || own.has('guidance-request'));
+  if (own === undefined) return false;
+  if (own.has('implementation-complete')) return true;
+  // One that an attempt before asked is pending still.
+  const question = own.get('guidance-request');
+  if (question !== undefined && !run.guidance.some(({ digest }) => digest === question.digest)) return true;
+  // One that lay elsewhere before was not set aside: what it says about a commit goes on to count.
+  const validation = own.get('validation-result');
+  return validation !== undefined && validation.mtime >= startedAt;
 }
 
 /** `agent.log` beside the sentinels leads to the log that the record keeps. */
