@@ -138,7 +138,7 @@ async function validation(options: CommandOptions, io: SignalIo): Promise<number
   if (given.some((criterion) => criterion.trim() === '')) {
     throw wrongUse('a criterion is empty', 'give its words: --done TEXT');
   }
-  const place = await placeOf(options, io);
+  const place = await placeOf(options, io, true);
   const { context } = place;
   if (status === 'passed' && given.length === 0 && context === null) {
     throw wrongUse(
@@ -180,15 +180,15 @@ function at(heads: Readonly<Record<string, string>>): string {
   return list.length === 0 ? '' : `, at ${list.join(', ')}`;
 }
 
-async function placeOf(options: CommandOptions, io: SignalIo): Promise<SignalPlace> {
-  const found = await findPlace(io.cwd, io.env, text(options, 'agent'));
+async function placeOf(options: CommandOptions, io: SignalIo, forRun: boolean): Promise<SignalPlace> {
+  const found = await findPlace(io.cwd, io.env, text(options, 'agent'), forRun);
   if (found.kind === 'place') return found.place;
   throw new CommandError({ exitCode: EXIT.usage, code: 'usage', message: found.message, hint: found.hint });
 }
 
 /** The same for what only an agent says. */
 async function placeOfAgent(options: CommandOptions, io: SignalIo): Promise<SignalPlace> {
-  const place = await placeOf(options, io);
+  const place = await placeOf(options, io, false);
   if (place.agent === null && place.context !== null) {
     throw wrongUse('this run has no agents', 'only an agent asks and reports completion');
   }

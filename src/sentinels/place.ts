@@ -28,12 +28,14 @@ export type PlaceResult =
 
 /**
  * Find the place from what metawsm gave an agent (METAWSM_SENTINEL_DIR and the others), else from the nearest
- * `.metawsm/context.json` upward. `agent` is the one that was asked for by name.
+ * `.metawsm/context.json` upward. `agent` is the one that was asked for by name. `forRun`: with several agents and
+ * none named it is the operator who speaks, of the run as a whole, in the workspace's own folder.
  */
 export async function findPlace(
   cwd: string,
   environment: Readonly<NodeJS.ProcessEnv>,
   agent: string | null,
+  forRun = false,
 ): Promise<PlaceResult> {
   const env = (name: string) => environment[`METAWSM_${name}`] || null;
   const given = env('SENTINEL_DIR');
@@ -68,7 +70,7 @@ export async function findPlace(
   const context = found.kind === 'context' ? found.context : null;
   const workspace =
     workspaceGiven ?? (found.kind === 'absent' ? cwd : workspaceOf(dirname(found.file))) ?? cwd;
-  return choose(workspace, context, env, agent);
+  return choose(workspace, context, env, agent, forRun);
 }
 
 /** Whose folder it is, in a workspace that was found. */
@@ -77,6 +79,7 @@ function choose(
   context: WorkspaceContext | null,
   env: (name: string) => string | null,
   asked: string | null,
+  forRun: boolean,
 ): PlaceResult {
   const agents = context?.agents ?? [];
   const names = agents.map((agent) => agent.name).join(', ');
@@ -89,7 +92,7 @@ function choose(
   const self = env('AGENT');
   const only = agents.length === 1 ? (agents[0]?.name ?? null) : null;
   const agent = asked ?? self ?? only;
-  if (agent === null && agents.length > 1) {
+  if (agent === null && agents.length > 1 && !forRun) {
     return problem('this run has several agents', `say who speaks: --agent NAME, one of ${names}`);
   }
   const itself = self === null || self === agent;

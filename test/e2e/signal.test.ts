@@ -75,6 +75,19 @@ test('of several agents a signal is of the one that sends it', async ({ rig }) =
   expect((await rig.agentNamed('two')).state).toBe('running');
 });
 
+test('an operator attests the words of a run with several agents', async ({ rig }) => {
+  await rig.repo('api');
+  const command = agent('live');
+  rig.manifest({ agents: ['one', 'two'].map((name) => ({ name, cwd: 'api', command })) });
+  await rig.run('apply run.yaml');
+  const { run } = await rig.status();
+  const cwd = run.workspace;
+  await rig.run('signal complete --summary done', { cwd, code: 64 });
+  await rig.run('signal validation --status passed', { cwd });
+  expect(existsSync(path.join(cwd, '.metawsm/validation-result.json'))).toBe(true);
+  expect((await rig.status()).criteria).toMatchObject([{ kind: 'worded', state: 'passed' }]);
+});
+
 test('wrong signals are wrong usage and leave no file', async ({ rig }) => {
   await rig.repo('api');
   rig.manifest();
