@@ -82,6 +82,7 @@ const EXPECTED: Readonly<Record<string, { readonly exitCode: number; readonly co
   LockHeld: { exitCode: EXIT.busy, code: 'locked' },
   ToolFailure: { exitCode: EXIT.failed, code: 'tool_failed' },
   AttemptRefused: { exitCode: EXIT.failed, code: 'attempt_refused' },
+  AgentElsewhere: { exitCode: EXIT.failed, code: 'agent_elsewhere' },
   PathRefused: { exitCode: EXIT.failed, code: 'path_refused' },
 };
 

@@ -31,6 +31,17 @@ export function autoSession(env: NodeJS.ProcessEnv): SessionKind {
   return !ci && findProgram('tmux', env) !== null ? 'tmux' : 'process';
 }
 
+/** An agent that works on another host can only be ended there. */
+export class AgentElsewhere extends Error {
+  override readonly name = 'AgentElsewhere';
+  readonly hint: string;
+
+  constructor(host: string, attemptDir: string) {
+    super(`the agent was started on host ${host}, this is ${hostname()} (${attemptDir})`);
+    this.hint = `run the same command on ${host}`;
+  }
+}
+
 export interface Stopped {
   /** How the agent ended, if it ever ran and its wrapper could still record it. */
   readonly exit: ExitRecord | null;
@@ -44,7 +55,7 @@ const WRAPPER_WAIT_MS = 2_000;
 /**
  * Ends an attempt for good: the agent with all that it started (SIGTERM, after `graceMs` SIGKILL), then its
  * wrapper, which gets time to record the end, then the session. An attempt that never began is made void.
- * Can be repeated. Throws for an agent on another host, and `ToolFailure` when tmux fails.
+ * Can be repeated. Throws `AgentElsewhere` for an agent on another host, and `ToolFailure` when tmux fails.
  */
 export async function stopAgent(
   ref: SessionRef,
@@ -66,7 +77,7 @@ async function endProcesses(attemptDir: string, graceMs: number): Promise<Stoppe
   const attempt = readAttempt(attemptDir);
   if (wrapper === null) return { exit: attempt.exit, survivors: [] };
   if (wrapper.host !== hostname() && attempt.exit === null) {
-    throw new Error(`the agent was started on host ${wrapper.host}, this is ${hostname()} (${attemptDir})`);
+    throw new AgentElsewhere(wrapper.host, attemptDir);
   }
   if (wrapper.host !== hostname()) return { exit: attempt.exit, survivors: [] };
 

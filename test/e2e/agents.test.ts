@@ -1,4 +1,4 @@
-import { existsSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { describe, expect } from 'vitest';
 import { isAlive, withEnvironment } from '../support/processes.js';
@@ -229,6 +229,24 @@ test('a restart does not believe the completion of the attempt before', async ({
   expect(await rig.state()).toBe('running');
   await complete(rig, { attempt: 2, summary: 'second' });
   expect((await rig.agentNamed()).summary).toBe('second');
+});
+
+test('an agent of another host is left alone, and it is said where it can be stopped', async ({ rig }) => {
+  await rig.repo('api');
+  rig.manifest();
+  const { agents } = await rig.applied();
+  const attempt = path.dirname(agents[0]?.log ?? '');
+  // As it is seen through a state folder that two machines share.
+  for (const file of readdirSync(attempt).filter((name) => !name.endsWith('.log'))) {
+    const record = JSON.parse(readFileSync(path.join(attempt, file), 'utf8'));
+    writeFileSync(path.join(attempt, file), JSON.stringify({ ...record, host: 'other-host' }));
+  }
+  expect(await rig.agentNamed()).toMatchObject({ state: 'unknown', health: 'unknown' });
+  await rig.run('apply run.yaml');
+  const { text } = await rig.run('stop run.yaml', { code: 1 });
+  expect(text).toContain('run the same command on other-host');
+  expect(text).not.toContain('internal error');
+  expect(rig.starts()).toBe(1);
 });
 
 async function complete(rig: Rig, content: object): Promise<void> {
