@@ -41,13 +41,14 @@ export async function stopAgents(
 ): Promise<Converged> {
   return operate(runId, world, options, async (looked) => {
     const plan = compileStop(operateInput(looked), agents);
-    const others = looked.outcome.agents.filter((agent) => agents !== null && !agents.includes(agent.name));
-    const restLives = others.some((agent) => agent.live || agent.verdict === 'starting');
-    // A run that is done and where nothing lives has nothing to stop.
+    const living = looked.outcome.agents.filter((agent) => agent.live || agent.verdict === 'starting');
+    const restLives = living.some((agent) => agents !== null && !agents.includes(agent.name));
+    // A run that is done and where nothing lives has nothing to stop, at most sessions to close.
     const settled =
-      missingSteps(plan).length === 0 &&
+      living.length === 0 &&
       ['completed', 'stopped'].includes(looked.outcome.run?.state ?? looked.recorded.state);
-    return { plan, passing: 'stopping', nothing: settled, end: restLives ? null : { state: 'stopped' } };
+    const nothing = settled && missingSteps(plan).length === 0;
+    return { plan, passing: 'stopping', nothing, end: restLives || settled ? null : { state: 'stopped' } };
   });
 }
 

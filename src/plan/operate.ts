@@ -20,7 +20,8 @@ export function compileStop(input: OperateInput, agents: readonly string[] | nul
   if (recorded.state === 'closing' || recorded.state === 'closed') refused.push(endedRefusal(recorded));
   const drafts = activeAgents(recorded)
     .filter((agent) => agents === null || agents.includes(agent.name))
-    .map((agent) => stopStep(recorded, agent, outcome, 'stopped by the operator', false));
+    // Also the session of one that ended, which was kept for reading.
+    .map((agent) => stopStep(recorded, agent, outcome, 'stopped by the operator', agent.tmuxSocket !== null));
   return operatePlan('stop', input, drafts, refused);
 }
 
@@ -106,7 +107,6 @@ function stopStep(
 ): DraftStep {
   const seen = outcome.agents.find((a) => a.name === agent.name);
   const live = seen?.live === true || seen?.verdict === 'starting';
-  // A session that was kept for reading ends with its workspace, not before.
   const session = closeSession && agent.attempt > 0;
   const cut = wasCut(run, `agent.stop/${agent.name}`);
   return {

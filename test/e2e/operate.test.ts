@@ -44,6 +44,30 @@ test('stop and resume leave alone what is in order', async ({ rig }) => {
   expect(await rig.state()).toBe('stopped');
 });
 
+test.skipIf(!hasTmux)('stop closes the session that was kept after its agent’s end', async ({ rig }) => {
+  await rig.repo('api');
+  rig.manifest({ session: 'tmux', agent: { command: 'exit 0' } });
+  await rig.run('apply run.yaml --wait', { code: 4 });
+  expect(rig.tmuxSessions()).toHaveLength(1);
+  await rig.run('stop run.yaml');
+  expect(rig.tmuxSessions()).toEqual([]);
+  expect(await rig.state()).toBe('stopped');
+  expect((await rig.agentNamed()).state).toBe('exited');
+  expect((await rig.run('stop run.yaml')).stdout).toContain('no changes');
+
+  // Of a run that is completed nothing else changes.
+  const agent = { command: 'exit 0', complete_on: 'exit' };
+  rig.manifest({ ticket: 'ABC-2', session: 'tmux', agent }, 'done.yaml');
+  await rig.run('apply done.yaml --wait');
+  expect(rig.tmuxSessions()).toHaveLength(1);
+  await rig.run('stop done.yaml');
+  expect(rig.tmuxSessions()).toEqual([]);
+  for (const command of ['stop', 'apply']) {
+    expect((await rig.run(`${command} done.yaml`)).stdout).toContain('completed');
+    expect((await rig.run(`${command} done.yaml`)).stdout).toContain('no changes');
+  }
+});
+
 test('stop and restart can mean one agent', async ({ rig }) => {
   await rig.repo('api');
   const command = agent('live');

@@ -334,6 +334,8 @@ export const agentStop: StepHandler<'agent.stop'> = {
     await ctx.world.store.updateAgent(run.id, agent.name, {
       // One that had ended by itself is what it was.
       ...(stopped ? { state: 'stopped', health: 'none', healthReason: null } : {}),
+      // Its session is closed, also one that was kept for reading.
+      tmuxSocket: null,
       // How it ended, as a later look would find it.
       ...(ended === null ? {} : { exitCode: ended.exitCode, signal: ended.signal, endedAt: ended.endedAt }),
       ...(wanted ? {} : { removed: true }),
