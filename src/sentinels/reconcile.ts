@@ -34,6 +34,7 @@ export function reconcile(run: RecordedRun, observed: Observed): Outcome {
     }
     outcomes.push(outcome);
   }
+  newGuidance.sort((a, b) => a.askedAt - b.askedAt);
   // Nobody is left to read an answer to what a removed agent asked.
   for (const { id, agent, state } of run.guidance) {
     if ((state === 'pending' || state === 'answered') && !agents.some((a) => a.name === agent))

@@ -245,7 +245,8 @@ export async function readRuns(
     const repos = await grouped<RecordedRepo>('repos', REPO, '', 'ordinal');
     const agents = await grouped<RecordedAgent>('agents', AGENT, '', 'ordinal');
     const steps = await grouped<RecordedStep>('steps', STEP, 'AND removed = 0', 'ordinal, id');
-    const guidance = await grouped<RecordedGuidance>('guidance', GUIDANCE, '', 'ordinal');
+    // The oldest first, whenever each was seen: it is the one to be answered next.
+    const guidance = await grouped<RecordedGuidance>('guidance', GUIDANCE, '', 'asked_at, ordinal');
     const briefs = await grouped<RecordedBrief>('briefs', BRIEF, '', 'run_id');
     const evidence = await grouped<RecordedEvidence>('evidence', EVIDENCE, '', 'id');
     const deliveries = await grouped<RecordedDelivery>('deliveries', DELIVERY, '', 'repo');

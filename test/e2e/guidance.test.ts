@@ -1,4 +1,12 @@
-import { existsSync, mkdirSync, readFileSync, rmdirSync, unlinkSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  rmdirSync,
+  unlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import path from 'node:path';
 import { describe, expect } from 'vitest';
 import { agent, hasTmux, type Rig, test } from '../support/rig.js';
@@ -154,6 +162,34 @@ test('of two questions the one that was meant is answered', async ({ rig }) => {
   await rig.untilState('completed');
   expect(rig.read('answers-first')).toBe('From first? => for first\n');
   expect(rig.read('answers-second')).toBe('From second? => for second\n');
+});
+
+test('the question that was asked first is answered first, whoever is named first', async ({ rig }) => {
+  await rig.repo('api');
+  const command = agent('live');
+  rig.manifest({ agents: ['first', 'second', 'third'].map((name) => ({ name, cwd: 'api', command })) });
+  await rig.run('apply run.yaml');
+  const { agents } = await rig.status();
+  const ask = (name: string, secondsAgo: number) => {
+    const dir = agents.find((each) => each.name === name)?.sentinel_dir ?? '';
+    const file = path.join(dir, 'guidance-request.json');
+    writeFileSync(file, JSON.stringify({ question: `From ${name}?` }));
+    const at = new Date(Date.now() - secondsAgo * 1000);
+    utimesSync(file, at, at);
+  };
+  ask('first', 0);
+  ask('second', 20);
+  const seen = await rig.status();
+  expect(seen.guidance).toMatchObject([
+    { id: 'g1', agent: 'second' },
+    { id: 'g2', agent: 'first' },
+  ]);
+  // Seen last, asked before the others.
+  ask('third', 60);
+  for (const name of ['third', 'second', 'first']) {
+    expect((await rig.status()).next?.text).toContain(`--agent ${name}`);
+    expect((await rig.run(guide('yes'))).stdout).toContain(`From ${name}?`);
+  }
 });
 
 test('an answer never goes to a question that has changed meanwhile', async ({ rig }) => {
