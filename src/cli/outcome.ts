@@ -13,7 +13,6 @@ import type { Plan } from '../plan/plan.js';
 import type { RecordedRun } from '../plan/recorded.js';
 import type { Reporter, RunSummary } from '../report/events.js';
 import { logFileOf } from '../sessions/attempt.js';
-import { tailLines } from '../tools/files.js';
 import { CommandError, toCommandError } from './errors.js';
 import { EXIT } from './exit-codes.js';
 
@@ -176,7 +175,7 @@ async function lostLogTail(run: RecordedRun, outcome: Outcome, world: World): Pr
   const agent = run.agents.find((a) => a.name === lost?.name);
   if (agent === undefined) return [];
   const log = logFileOf(attemptFolder(world.stateFolder, run.id, agent.name, agent.attempt));
-  return (await tailLines(log, 10)).map((line) => masked(line, secretsOf(world.env, run)));
+  return maskedTail(log, 10, secretsOf(world.env, run));
 }
 
 /** Tell what made a run's part of the command fail. */
