@@ -32,7 +32,7 @@ export function autoSession(env: NodeJS.ProcessEnv): SessionKind {
 }
 
 /** An agent that works on another host can only be ended there. */
-export class AgentElsewhere extends Error {
+class AgentElsewhere extends Error {
   override readonly name = 'AgentElsewhere';
   readonly hint: string;
 
