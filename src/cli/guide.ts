@@ -74,7 +74,8 @@ async function answerOf(ctx: CommandContext, options: CommandOptions): Promise<s
   const answer = given ?? (await readAnswer(ctx, file ?? ''));
   if (answer.trim() === '') throw usage('the answer is empty', 'an agent cannot go on with nothing');
   if (answer.includes('\0')) throw usage('the answer holds a NUL character', 'leave it out');
-  if (Buffer.byteLength(answer) > MAX_DOCUMENT_BYTES / 2) {
+  // As it will stand in the response, beside the question: a control character takes six bytes there.
+  if (Buffer.byteLength(JSON.stringify(answer)) > MAX_DOCUMENT_BYTES / 2) {
     throw usage('the answer is larger than 512 KiB', 'put it into a file, and answer with its path');
   }
   return answer;

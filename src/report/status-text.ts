@@ -14,6 +14,8 @@ import { durationText, indented, oneLine } from './stream.js';
 
 /** How many uncommitted files of a repo are named. */
 const FILES_SHOWN = 5;
+/** How much of a summary a page shows. */
+const SUMMARY_SHOWN = 2_000;
 
 /** The page, with a newline at the end. `verbose` also shows steps that are all done. */
 export function statusText(view: StatusView, paint: Paint, options: { readonly verbose: boolean }): string {
@@ -146,7 +148,8 @@ function agentLines(view: AgentView, width: number, now: number, paint: Paint): 
   const lines = [`  ${oneLine(agent.name).padEnd(width)}  ${facts.join(', ')}`];
   const more = width + 4;
   if (agent.healthReason !== null) lines.push(further(agent.healthReason, more));
-  if (agent.summary !== null && agent.summary !== '') lines.push(further(`"${agent.summary}"`, more));
+  if (agent.summary !== null && agent.summary !== '')
+    lines.push(further(`"${clipped(agent.summary)}"`, more));
   return lines;
 }
 
@@ -308,6 +311,11 @@ function further(text: string, margin: number): string {
 function shortened(text: string, length: number): string {
   const line = oneLine(text);
   return line.length > length ? `${line.slice(0, length - 1)}…` : line;
+}
+
+/** A summary may be as long as its file; `--json` has all of it. */
+function clipped(text: string): string {
+  return text.length > SUMMARY_SHOWN ? `${text.slice(0, SUMMARY_SHOWN)}…` : text;
 }
 
 function widest(names: readonly string[]): number {

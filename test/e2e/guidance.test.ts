@@ -138,6 +138,8 @@ test('guide refuses what it cannot do', async ({ rig }) => {
   await rig.run('guide run.yaml --answer-file -', { stdin: '', code: 64 });
   await rig.run('guide run.yaml', { code: 64 });
   await rig.run('guide run.yaml --answer-file nowhere.txt', { code: 64 });
+  // Six bytes each in the response.
+  await rig.run('guide run.yaml --answer-file -', { stdin: '\u0001'.repeat(200_000), code: 64 });
 });
 
 test('of two questions the one that was meant is answered', async ({ rig }) => {

@@ -85,6 +85,15 @@ test('a completion without any field counts for the only agent', async ({ rig })
   expect(await rig.state()).toBe('completed');
 });
 
+test('a file of up to 1 MiB counts, whatever fills it', async ({ rig }) => {
+  const { file } = await live(rig);
+  const frame = JSON.stringify({ summary: '' }).length;
+  writeFileSync(file, JSON.stringify({ summary: 'x'.repeat(1024 * 1024 - frame + 1) }));
+  expect(await rig.state()).toBe('running');
+  writeFileSync(file, JSON.stringify({ summary: 'x'.repeat(1024 * 1024 - frame) }));
+  expect(await rig.state()).toBe('completed');
+});
+
 test('a byte order mark and unknown fields do no harm', async ({ rig }) => {
   const { folder } = await live(rig);
   writeFileSync(
