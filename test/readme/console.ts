@@ -59,7 +59,12 @@ export function matches(printed: string, expected: readonly string[]): boolean {
     if (line === '…') return '(?:.*\\n)*?';
     return `${line.split('…').map(escaped).join('.*')}\\n`;
   });
-  const text = printed.replace(/\n*$/, '').split('\n').map(plain).join('\n');
+  // git draws its progress, line over line, where it is slow.
+  const text = printed
+    .replace(/\n*$/, '')
+    .split(/\r?\n|\r/)
+    .map(plain)
+    .join('\n');
   return new RegExp(`^${lines.join('')}$`).test(text === '' ? '' : `${text}\n`);
 }
 

@@ -99,6 +99,7 @@ describe('comparing', () => {
     const shown = ['creating run-20251123-173536-1p2s in ~/w/2025-11-23/abc-1-9gm7133t', '✔ setup'];
     expect(matches(printed, shown)).toBe(true);
     expect(matches(printed, ['…', '✔ setup'])).toBe(true);
+    expect(matches('50%\r100%\nready\n', ['…', 'ready'])).toBe(true);
     expect(matches(printed, ['creating …', '✔ setup'])).toBe(true);
     expect(matches(printed, ['…', '✔ set up'])).toBe(false);
     expect(matches(printed, shown.slice(0, 1))).toBe(false);
