@@ -210,13 +210,13 @@ async function observeRepo(
     // Which repository that is decides whether another repo of the run is the same one.
     return { name, repo: { ...NO_REPO, commonDir: source.commonDir } };
   }
+  const row = run.steps.find((step) => step.id === `worktree.create/${repo.name}`);
   const [worktree, branch] = await Promise.all([
-    observeWorktree(repo, source.commonDir, look),
+    observeWorktree(repo, source.commonDir, row?.state === 'done', look),
     branchInfo(repo.source, repo.branch),
   ]);
   // Also where a worktree is there: one that a crash kept from being recorded still has to learn its base.
   const toMake = repo.baseRef === null && !repo.removed;
-  const row = run.steps.find((step) => step.id === `worktree.create/${repo.name}`);
   const tried = row !== undefined && row.attempts > 0;
   let base: ObservedBase | null = null;
   if (look.bases !== undefined && toMake) {
@@ -321,11 +321,17 @@ async function findBase(
   return look.bases?.offline ? { ...found, from: 'local' } : found;
 }
 
-async function observeWorktree(repo: RecordedRepo, commonDir: string, look: Look): Promise<ObservedWorktree> {
+async function observeWorktree(
+  repo: RecordedRepo,
+  commonDir: string,
+  isWhole: boolean,
+  look: Look,
+): Promise<ObservedWorktree> {
   const seen = await worktreeState(repo.source, repo.path, repo.branch, commonDir);
   const { state, branch, head } = seen;
-  // git is at work on it, or was killed over it: there is nothing in it yet that could be asked about.
-  if (state !== 'ready' || isUnfinished(seen)) return { ...NO_WORKTREE, state, branch, head };
+  // git is at work on it, or was killed over it: there is nothing in it yet that could be asked about. Once it is
+  // made, the same lock is somebody's own.
+  if (state !== 'ready' || (isUnfinished(seen) && !isWhole)) return { ...NO_WORKTREE, state, branch, head };
   const looking = lookOptions(repo);
   const wantsOnlyHere = look.onlyHere === 'all' || look.onlyHere?.includes(repo.name) === true;
   const [status, diff, here] = await Promise.all([

@@ -412,17 +412,22 @@ test('cleanup --force saves also what an agent writes while it is stopped; witho
   expect(existsSync(path.join(at, 'late.txt'))).toBe(true);
 });
 
-test('a worktree that its agent locked is removed, once nothing is lost with it', async ({ rig }) => {
-  const { api, status } = await live(rig);
-  const tree = status.repos[0]?.path ?? '';
-  await rig.at(tree).git('worktree', 'lock', '--reason', 'do not touch', tree);
-  dirty(status);
-  await rig.run('cleanup run.yaml', { code: 4 });
-  await rig.run('cleanup run.yaml --force');
-  expect(await api.git('show', `refs/metawsm/backup/${status.run.id}/api:sub/new.txt`)).toBe('new');
-  expect(await api.worktrees()).toEqual([]);
-  expect(existsSync(status.run.workspace)).toBe(false);
-});
+// The second as git itself locks a worktree that it has not finished.
+test.for(['do not touch', 'initializing'])(
+  'a worktree that its agent locked (%s) is removed, once nothing is lost with it',
+  async (reason, { rig }) => {
+    const { api, status } = await live(rig);
+    const tree = status.repos[0]?.path ?? '';
+    await rig.at(tree).git('worktree', 'lock', '--reason', reason, tree);
+    dirty(status);
+    expect((await rig.status()).repos[0]?.clean).toBe(false);
+    await rig.run('cleanup run.yaml', { code: 4 });
+    await rig.run('cleanup run.yaml --force');
+    expect(await api.git('show', `refs/metawsm/backup/${status.run.id}/api:sub/new.txt`)).toBe('new');
+    expect(await api.worktrees()).toEqual([]);
+    expect(existsSync(status.run.workspace)).toBe(false);
+  },
+);
 
 test('a FIFO where git looks for a file hangs no command: it is named, and all goes on without it', async ({
   rig,

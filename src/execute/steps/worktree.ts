@@ -158,7 +158,8 @@ export const worktreeRemove: StepHandler<'worktree.remove'> = {
   async do(step, ctx) {
     const looking = lookOptions(await repoOf(ctx, step.repo));
     const { source, path } = step;
-    const half = await halfMadeWorktree(source, path, step.branch);
+    const made = (await ctx.run()).steps.find((row) => row.id === `worktree.create/${step.repo}`);
+    const half = made?.state === 'done' ? null : await halfMadeWorktree(source, path, step.branch);
     if (half !== null) {
       // Killed over its making: no agent was ever in it. The branch stays, as all branches do.
       ctx.output(`${half.reason}: it is removed`);
