@@ -176,6 +176,11 @@ async function converge(
     } else options.warner.tell(plan.run.id, plan.warnings);
 
     const stop = await mayNotGoOn(prepared, recorded, options);
+    if (stop?.kind === 'nothing') {
+      // A manifest that was moved is known under its new path from now on.
+      await store.saveIntent(stop.run.id, plan.run.intent);
+      return { ...stop, run: await store.loadRun(stop.run.id) };
+    }
     if (stop !== null) return stop;
     const waitMs = backoffOf(plan) - world.now();
     if (waitMs > 0) {

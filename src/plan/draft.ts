@@ -84,7 +84,8 @@ export function withIntent(run: RecordedRun, intent: Intent, surroundings: Surro
     .filter((agent) => !run.agents.some((known) => known.name === agent.name))
     .map((agent) => draftAgent(run, agent, repos, session, alone));
   const criterionRepos = decideCriterionRepos(run.criterionRepos, intent);
-  return { ...run, intent, session, repos, agents: [...kept, ...added], criterionRepos };
+  const { manifestPath } = intent;
+  return { ...run, manifestPath, intent, session, repos, agents: [...kept, ...added], criterionRepos };
 }
 
 function draftRepo(

@@ -342,7 +342,20 @@ test('a manifest that was moved keeps its run', async ({ rig }) => {
   const manifest = rig.manifest();
   const { run } = await rig.applied();
   renameSync(manifest, `${rig.project}/moved.yaml`);
-  expect((await rig.run('apply moved.yaml')).text).toMatch(/no changes/i);
-  expect((await rig.status('moved.yaml')).run.id).toBe(run.id);
+  expect((await rig.json<{ manifest: string }>('plan moved.yaml')).manifest).toBe(
+    `${rig.project}/moved.yaml`,
+  );
+  const { text } = await rig.run('apply moved.yaml');
+  expect(text).toMatch(/no changes/i);
+  // What is said to be typed next works.
+  expect(text).toContain('next: metawsm apply moved.yaml');
+  expect((await rig.status('moved.yaml')).run).toMatchObject({
+    id: run.id,
+    manifest: `${rig.project}/moved.yaml`,
+  });
+  // Another manifest under the old name is none of its business.
+  rig.manifest({ ticket: 'ABC-2', agents: [] });
+  await rig.run('apply run.yaml');
+  expect((await rig.runs()).map((each) => each.ticket)).toEqual(['ABC-2', 'ABC-1']);
   expect(rig.starts()).toBe(1);
 });
