@@ -151,7 +151,7 @@ function repoSteps(input: PlanInput, repo: RecordedRepo, drift: Change[], warnin
   } else if (fetchRow?.state === 'done') steps.push({ step: fetch, action: 'none', reason: '' });
   steps.push(worktree);
 
-  // Until all of it was done once, the worktree is still being made: what was added meanwhile belongs to it.
+  // Until all of it was done once, the worktree is still being made: what was added or edited meanwhile belongs to it.
   const unfinished = (input.recorded?.steps ?? []).some(
     (row) => row.state !== 'done' && MAKING.some((kind) => `${row.id}/`.startsWith(`${kind}/${name}/`)),
   );
@@ -163,14 +163,20 @@ function repoSteps(input: PlanInput, repo: RecordedRepo, drift: Change[], warnin
         action: step.kind === 'setup.run' ? 'run' : 'create',
         reason: reasonFor(row, 'fresh worktree'),
       });
-    else if (row === undefined ? !unfinished : row.state === 'done' && !unchanged(input, step, row)) {
+    else if (!unfinished && (row === undefined || !unchanged(input, step, row))) {
       warnings.push({
         code: 'not_redone',
         message: `${what} of repo ${name} changed; its worktree exists already, so that is not done again`,
         file: null,
       });
-    } else if (row?.state === 'done') steps.push({ step, action: 'none', reason: '' });
-    else steps.push({ step, action: step.kind === 'setup.run' ? 'run' : 'create', reason: reasonFor(row) });
+      // Kept as it was done: with the old words back in the manifest nothing differs.
+      if (row !== undefined) steps.push({ step, action: 'none', reason: `${what} changed: not done again` });
+    } else if (row?.state === 'done' && unchanged(input, step, row)) {
+      steps.push({ step, action: 'none', reason: '' });
+    } else {
+      const reason = row?.state === 'done' ? `${what} changed before the worktree was ready` : reasonFor(row);
+      steps.push({ step, action: step.kind === 'setup.run' ? 'run' : 'create', reason });
+    }
   };
   if (intent.copy.length > 0)
     follow({ kind: 'worktree.copy', repo: name, source, path, globs: intent.copy }, 'copy');

@@ -181,7 +181,7 @@ function stepsTouchedBy(change: ManifestChange, steps: readonly PlannedStep[]): 
   }
 }
 
-/** Where a run that was cut short goes on: the first step that is not done, among all it has. */
+/** Where a run that was cut short goes on: the first step to be done, among all it has. */
 function resumePoint(
   recorded: RecordedRun | null,
   steps: readonly PlannedStep[],
@@ -189,7 +189,10 @@ function resumePoint(
   if (recorded === null) return null;
   const index = steps.findIndex((step) => step.action !== 'none');
   const first = steps[index];
-  if (first === undefined || first.recordedState === null || first.recordedState === 'done') return null;
+  const cut = steps.some(
+    ({ action, recordedState }) => action !== 'none' && recordedState !== null && recordedState !== 'done',
+  );
+  if (first === undefined || !cut) return null;
   return { id: first.id, position: index + 1, of: steps.length };
 }
 

@@ -113,6 +113,19 @@ test('a setup that fails says why, and the next apply begins there', async ({ ri
   expect([count(rig, 'first'), count(rig, 'second'), count(rig, 'third')]).toEqual([1, 3, 1]);
 });
 
+test('the setup of a worktree that is not ready yet is carried out as it is edited', async ({ rig }) => {
+  await rig.repo('api');
+  const repos = (...setup: string[]) => ({ repos: [{ name: 'api', path: '../repos/api', setup }] });
+  const policy = { step_retries: 0, start_grace: '200ms' };
+  rig.manifest({ ...repos(counted('first'), '[ -e "$RIG_DIR/tool" ]'), policy });
+  await rig.run('apply run.yaml', { code: 1 });
+  rig.manifest({ ...repos('touch "$RIG_DIR/tool"', counted('first'), '[ -e "$RIG_DIR/tool" ]'), policy });
+  const { text } = await rig.run('apply run.yaml');
+  expect(text).toMatch(/resuming run-\S+ at setup\.run\/api\/1 \(\d+ of \d+\)/);
+  expect(text).not.toMatch(/not done again/);
+  await rig.run('plan run.yaml --detailed-exitcode');
+});
+
 test('a step that fails is tried again as often as the policy says', async ({ rig }) => {
   await rig.repo('api');
   rig.manifest({

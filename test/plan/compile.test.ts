@@ -618,6 +618,31 @@ describe('a run that was cut off goes on at the first step that is not done', ()
     expect(missing(plan)).toEqual(['setup.run/api/1 run', 'setup.run/api/2 run', 'agent.start/agent create']);
     expect(plan.warnings).toEqual([]);
   });
+
+  test('so does what it edits there, also where that part was done', () => {
+    const before = makeIntent({ repos: [repoIntent('api', { copy: ['.env'], setup: ['npm ci', 'make'] })] });
+    const recorded = recordedRun({
+      intent: before,
+      state: 'failed',
+      reason: 'step_failed',
+      steps: { 'setup.run/api/2': { state: 'failed' }, 'agent.start/agent': { state: 'pending' } },
+      agents: { agent: never },
+    });
+    const agents = { agent: aliveAgent({ attempt: 0, claim: 'none', process: null, started: null }) };
+    const mended = makeIntent({
+      repos: [repoIntent('api', { copy: ['.env', 'key'], setup: ['corepack enable', 'npm ci', 'make'] })],
+    });
+    const plan = planOf(recorded, { intent: mended, observed: { agents } });
+    expect(missing(plan)).toEqual([
+      'worktree.copy/api create',
+      'setup.run/api/1 run',
+      'setup.run/api/2 run',
+      'setup.run/api/3 run',
+      'agent.start/agent create',
+    ]);
+    expect(plan.resumeAt?.id).toBe('worktree.copy/api');
+    expect(plan.warnings).toEqual([]);
+  });
 });
 
 describe('drift: a step that is done and whose effect is gone', () => {
