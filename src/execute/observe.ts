@@ -33,6 +33,11 @@ export interface Look {
   readonly bases?: { readonly offline: boolean };
   /** Of which repos to find out what exists nowhere else: for removing them. */
   readonly onlyHere?: 'all' | readonly string[];
+  /**
+   * The run as it is recorded, where the one that is looked at is what a changed manifest makes of it: an agent that
+   * the manifest dropped has signalled all the same.
+   */
+  readonly recorded?: RecordedRun;
   /** Look at tickets: for planning, not for watching. */
   readonly ticket?: boolean;
   /** Look at clean, ahead, behind and diff of every worktree: for status. */
@@ -58,9 +63,9 @@ export async function observe(run: RecordedRun, look: Look): Promise<Observed> {
     }),
   );
   const [workspace, repos, sentinels, ticket] = await Promise.all([
-    observeWorkspace(run.workspace),
+    observeWorkspace(run),
     gitMissing ? [] : Promise.all(run.repos.map((repo) => observeRepo(run, repo, look, problems, warnings))),
-    readSentinels(run.workspace, sentinelFolders(run), { now: look.now }),
+    readSentinels(run.workspace, sentinelFolders(look.recorded ?? run), { now: look.now }),
     look.ticket ? observeTicket(run, look, problems) : NO_TICKET,
   ]);
   problems.push(...sameRepository(run, repos));
@@ -85,16 +90,27 @@ export async function observe(run: RecordedRun, look: Look): Promise<Observed> {
 
 const NO_TICKET: ObservedTicket = { folder: null, brief: null };
 
-async function observeWorkspace(path: string): Promise<Observed['workspace']> {
+async function observeWorkspace(run: RecordedRun): Promise<Observed['workspace']> {
+  const path = run.workspace;
   const kindOf = async (place: string): Promise<'folder' | 'missing' | 'foreign'> => {
     const stats = await lstat(place).catch(() => null);
     return stats === null ? 'missing' : stats.isDirectory() ? 'folder' : 'foreign';
   };
   const workspace = await kindOf(path);
-  return {
-    exists: workspace === 'folder',
-    sentinelFolder: workspace === 'folder' ? await kindOf(join(path, '.metawsm')) : 'missing',
-  };
+  const exists = workspace === 'folder';
+  const sentinelFolder = exists ? await kindOf(join(path, '.metawsm')) : 'missing';
+  if (sentinelFolder !== 'folder') return { exists, sentinelFolder, gone: [] };
+  const places = await Promise.all(
+    placesForAgents(run).map(async (place) => ((await kindOf(place)) === 'missing' ? [place] : [])),
+  );
+  return { exists, sentinelFolder, gone: places.flat() };
+}
+
+/** What `workspace.create` and `brief.write` make in the workspace's `.metawsm`. */
+function placesForAgents(run: RecordedRun): string[] {
+  const agents = run.agents.filter((agent) => !agent.removed).map((agent) => agent.sentinelDir);
+  const folders = new Set([...agents, join(run.workspace, '.metawsm')]);
+  return [...folders].flatMap((dir) => [dir, join(dir, 'brief.md'), join(dir, 'context.json')]);
 }
 
 /** Where sentinels of a run may lie: each agent's own folder, the workspace's, the worktrees'. */

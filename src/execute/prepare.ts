@@ -64,6 +64,7 @@ export async function prepare(
     now: options.now,
     ticket: true,
     onlyHere: dropped,
+    ...(recorded === null ? {} : { recorded }),
     problems: around.problems,
     ...(refusedAlready ? {} : { bases: { offline: options.offline } }),
     ...(options.signal === undefined ? {} : { signal: options.signal }),

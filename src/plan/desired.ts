@@ -48,7 +48,7 @@ export function desiredSteps(
     if ('code' in dropped) refused.push(dropped);
     else steps.push(dropped);
   }
-  steps.push(briefStep(input, changes, remade || steps[0]?.action !== 'none'));
+  steps.push(briefStep(input, changes, drift, remade || steps[0]?.action !== 'none'));
   return { steps, refused };
 }
 
@@ -71,12 +71,17 @@ function workspaceStep(input: PlanInput, drift: Change[]): DraftStep {
   const row = rowOf(input, step);
   const there = observed.workspace.exists && observed.workspace.sentinelFolder !== 'missing';
   if (row?.state === 'done' && there) {
+    const made = input.recorded?.agents.filter((agent) => !agent.removed).map((agent) => agent.sentinelDir);
+    const gone = made?.filter((dir) => observed.workspace.gone.includes(dir)) ?? [];
+    for (const dir of gone) drift.push(lost(within(run, dir), dir, [step.kind]));
+    if (gone.length > 0) return { step, action: 'create', reason: 'a folder in it is gone' };
     return unchanged(input, step, row)
       ? { step, action: 'none', reason: '' }
       : { step, action: 'update', reason: 'its agents changed' };
   }
   if (row?.state === 'done') {
-    drift.push(gone('workspace', run.workspace, ['workspace.create']));
+    const what = observed.workspace.exists ? `${run.workspace}/.metawsm` : run.workspace;
+    drift.push(lost(within(run, what), what, [step.kind]));
     return { step, action: 'create', reason: 'the folder is gone' };
   }
   return { step, action: 'create', reason: reasonFor(row) };
@@ -92,7 +97,7 @@ function ticketSteps(input: PlanInput, drift: Change[]): DraftStep[] {
   const createRow = rowOf(input, create);
   const briefRow = rowOf(input, brief);
   if (createRow?.state === 'done' && !exists)
-    drift.push(gone('ticket', id, ['ticket.create', 'ticket.brief']));
+    drift.push(lost('ticket', id, ['ticket.create', 'ticket.brief']));
   const steps: DraftStep[] = [
     exists && (createRow === undefined || createRow.state === 'done')
       ? { step: create, action: 'none', reason: 'the ticket exists' }
@@ -106,7 +111,7 @@ function ticketSteps(input: PlanInput, drift: Change[]): DraftStep[] {
     if (!unchanged(input, brief, briefRow))
       steps.push({ step: brief, action: 'update', reason: 'the intake changed' });
     else if (observed.ticket.brief === null) {
-      if (exists) drift.push(gone('ticket/brief', briefTitle(run.id), ['ticket.brief']));
+      if (exists) drift.push(lost('ticket/brief', briefTitle(run.id), ['ticket.brief']));
       steps.push({ step: brief, action: 'create', reason: 'the document is gone' });
     } else steps.push({ step: brief, action: 'none', reason: '' });
   } else steps.push({ step: brief, action: 'create', reason: reasonFor(briefRow) });
@@ -229,7 +234,7 @@ function worktreeStep(
   const done = row?.state === 'done';
   if (done && seen.worktree.state === 'ready') return { step, action: 'none', reason: '' };
   if (done) {
-    drift.push(gone(`worktree/${name}`, path, [stepId(step)]));
+    drift.push(lost(`worktree/${name}`, path, [stepId(step)]));
     if (!step.existing) {
       warnings.push({
         code: 'branch_gone',
@@ -260,14 +265,22 @@ function ticketCopyStep(input: PlanInput, remade: boolean): DraftStep | null {
   return { step, action: 'create', reason: reasonFor(row) };
 }
 
-function briefStep(input: PlanInput, changes: readonly ManifestChange[], remade: boolean): DraftStep {
+function briefStep(
+  input: PlanInput,
+  changes: readonly ManifestChange[],
+  drift: Change[],
+  remade: boolean,
+): DraftStep {
   const told = changes.filter((change) => /^\/(intake|done_criteria|ticket|repos)/.test(change.path));
   const step: Step = { kind: 'brief.write', changed: told.map(inWords) };
   const row = rowOf(input, step);
   if (row?.state !== 'done') return { step, action: 'create', reason: reasonFor(row) };
   if (!unchanged(input, step, row)) return { step, action: 'update', reason: 'what it says changed' };
-  return remade
-    ? { step, action: 'update', reason: 'the workspace was made again' }
+  if (remade) return { step, action: 'update', reason: 'the workspace was made again' };
+  const files = input.observed.workspace.gone;
+  for (const file of files) drift.push(lost(within(input.run, file), file, [step.kind]));
+  return files.length > 0
+    ? { step, action: 'create', reason: 'a file of it is gone' }
     : { step, action: 'none', reason: '' };
 }
 
@@ -305,7 +318,12 @@ function dropRepo(run: RecordedRun, repo: RecordedRepo, seen: ObservedRepo | und
   };
 }
 
-function gone(path: string, what: string, stepIds: readonly string[]): Change {
+/** What lies in the workspace, as a change names it. */
+function within(run: RecordedRun, place: string): string {
+  return place === run.workspace ? 'workspace' : place.slice(run.workspace.length + 1);
+}
+
+function lost(path: string, what: string, stepIds: readonly string[]): Change {
   return { source: 'world', path, effect: 'in_place', before: what, after: null, stepIds };
 }
 

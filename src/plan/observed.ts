@@ -11,6 +11,8 @@ export interface Observed {
     readonly exists: boolean;
     /** The workspace's `.metawsm`: a folder, gone, or swapped for something else (a link, a file). */
     readonly sentinelFolder: 'folder' | 'missing' | 'foreign';
+    /** What metawsm makes in it for the agents and is not there: their sentinel folders, briefs and contexts. */
+    readonly gone: readonly string[];
   };
   readonly ticket: ObservedTicket;
   readonly agents: Readonly<Record<string, ObservedAgent>>;

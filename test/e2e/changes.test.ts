@@ -1,4 +1,4 @@
-import { appendFileSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { appendFileSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { expect } from 'vitest';
 import type { Plan } from '../support/documents.js';
@@ -158,6 +158,37 @@ test('an agent is removed from a live run only with a yes', async ({ rig }) => {
   await rig.run('apply run.yaml --wait');
 });
 
+test('an agent that completed leaves the manifest, and its run stays completed', async ({ rig }) => {
+  await rig.repo('api');
+  const command = 'metawsm signal complete --summary done';
+  const both = ['one', 'two'].map((name) => ({ name, cwd: 'api', command }));
+  rig.manifest({ agents: both });
+  await rig.run('apply run.yaml --wait');
+  rig.manifest({ agents: both.slice(0, 1) });
+  const { stdout } = await rig.run('plan run.yaml --detailed-exitcode', { code: 2 });
+  expect(stdout).toMatch(/^ {2}- {3}agent\.stop\/two/m);
+  await rig.run('apply run.yaml');
+  expect(await rig.state()).toBe('completed');
+  expect((await rig.status()).agents.map((each) => each.name)).toEqual(['one']);
+  await rig.run('plan run.yaml --detailed-exitcode');
+});
+
+test('the question of an agent stands until its removal is agreed to', async ({ rig }) => {
+  await rig.repo('api');
+  const both = [
+    { name: 'one', cwd: 'api', command: agent('live') },
+    { name: 'two', cwd: 'api', command: agent('ask', 'Why?') },
+  ];
+  rig.manifest({ agents: both });
+  await rig.run('apply run.yaml --wait', { code: 3 });
+  rig.manifest({ agents: both.slice(0, 1) });
+  await rig.run('apply run.yaml', { code: 4 });
+  expect((await rig.json<Plan>('plan run.yaml')).run_state).toBe('awaiting_guidance');
+  expect((await rig.status()).guidance).toMatchObject([{ id: 'g1', agent: 'two' }]);
+  await rig.run('apply run.yaml --yes');
+  expect(await rig.status()).toMatchObject({ run: { state: 'running' }, guidance: [] });
+});
+
 test('a dropped repo that is clean goes with a yes, one with work not at all', async ({ rig }) => {
   await rig.repo('api');
   const web = await rig.repo('web');
@@ -187,6 +218,48 @@ test('setup, copy and link of a repo in use are a warning, not done again', asyn
   const { text } = await rig.run('apply run.yaml');
   expect(text).toMatch(/setup/);
   expect(rig.snapshot()).not.toHaveProperty('late');
+});
+
+test('what is put back as it was done is no change any more', async ({ rig }) => {
+  const api = await rig.repo('api');
+  api.write({ '.env': 'A=1\n', '.key': 'k\n' });
+  const repos = (...copy: string[]) => ({ repos: [{ name: 'api', path: '../repos/api', copy }] });
+  rig.manifest(repos('.env'));
+  await rig.applied();
+  rig.manifest(repos('.env', '.key'));
+  expect((await rig.run('apply run.yaml')).text).toMatch(/copy of repo api changed/);
+  rig.manifest(repos('.env'));
+  expect((await rig.run('apply run.yaml')).text).not.toMatch(/copy of repo api changed/);
+});
+
+test('what agents read and write in, removed by somebody, is drift and comes back', async ({ rig }) => {
+  await rig.repo('api');
+  const command = agent('live');
+  rig.manifest({
+    agents: [
+      { name: 'one', cwd: 'api', command },
+      { name: 'two', cwd: 'api', command },
+    ],
+  });
+  await rig.run('apply run.yaml');
+  const { run, agents } = await rig.status();
+  const [one = '', two = ''] = agents.map((each) => each.sentinel_dir);
+  const rows: readonly (readonly [gone: string, step: RegExp, back: string])[] = [
+    [two, /^ {2}\+ {3}workspace\.create/m, path.join(two, 'brief.md')],
+    [path.join(one, 'brief.md'), /^ {2}\+ {3}brief\.write/m, path.join(one, 'brief.md')],
+    [path.join(one, 'context.json'), /^ {2}\+ {3}brief\.write/m, path.join(one, 'context.json')],
+    [path.join(run.workspace, '.metawsm'), /^ {2}\+ {3}workspace\.create/m, path.join(one, 'brief.md')],
+  ];
+  for (const [gone, step, back] of rows) {
+    rmSync(gone, { recursive: true });
+    const { stdout } = await rig.run('plan run.yaml --detailed-exitcode', { code: 2 });
+    expect.soft(stdout).toContain(`  - ${path.relative(run.workspace, gone)} (drift)`);
+    expect.soft(stdout).toMatch(step);
+    await rig.run('apply run.yaml');
+    expect.soft(existsSync(back), gone).toBe(true);
+    await rig.run('plan run.yaml --detailed-exitcode');
+  }
+  expect(rig.starts()).toBe(2);
 });
 
 test('a completed run with new criteria goes on with a yes; a new intake needs none', async ({ rig }) => {

@@ -140,7 +140,7 @@ describe('a new run', () => {
   });
 
   test('a sentinel folder that is none is refused', () => {
-    const plan = newPlan(makeIntent(), { workspace: { exists: true, sentinelFolder: 'foreign' } });
+    const plan = newPlan(makeIntent(), { workspace: { exists: true, sentinelFolder: 'foreign', gone: [] } });
     expect(codes(plan)).toEqual(['sentinel_folder_swapped']);
     expect(plan.steps).toEqual([]);
   });
@@ -560,8 +560,8 @@ describe('a run that was cut off goes on at the first step that is not done', ()
       observed: {
         workspace:
           index === 0
-            ? { exists: false, sentinelFolder: 'missing' }
-            : { exists: true, sentinelFolder: 'folder' },
+            ? { exists: false, sentinelFolder: 'missing', gone: [] }
+            : { exists: true, sentinelFolder: 'folder', gone: [] },
         repos: { api: made ? readyRepo() : freshRepo() },
         agents: { agent: aliveAgent({ attempt: 0, claim: 'none', process: null, started: null }) },
       },
@@ -675,15 +675,21 @@ describe('drift: a step that is done and whose effect is gone', () => {
     ],
     [
       'the whole workspace',
-      { repos: { api: gone() }, workspace: { exists: false, sentinelFolder: 'missing' } },
+      { repos: { api: gone() }, workspace: { exists: false, sentinelFolder: 'missing', gone: [] } },
       ['workspace', 'worktree/api'],
       ['workspace.create create', ...worktree],
     ],
     [
       'the sentinel folder alone',
-      { workspace: { exists: true, sentinelFolder: 'missing' } },
-      ['workspace'],
+      { workspace: { exists: true, sentinelFolder: 'missing', gone: [] } },
+      ['.metawsm'],
       ['workspace.create create', 'brief.write update'],
+    ],
+    [
+      'a file that the agents read',
+      { workspace: { exists: true, sentinelFolder: 'folder', gone: [`${SHARED}/context.json`] } },
+      ['.metawsm/context.json'],
+      ['brief.write create'],
     ],
     [
       'the ticket',

@@ -92,7 +92,7 @@ describe('cleanup', () => {
   const cleanup = (run: RunOverrides, seen: LookOverrides, options: Partial<CleanupOptions> = {}) =>
     compileCleanup(input(run, seen), { force: false, keepWorkspaces: false, ...options });
   const dirty = readyRepo({ onlyHere: ['2 uncommitted files', '1 commit on no branch'] });
-  const gone = { workspace: { exists: false, sentinelFolder: 'missing' } } as const;
+  const gone = { workspace: { exists: false, sentinelFolder: 'missing', gone: [] } } as const;
 
   test('ends the agents, then removes the worktrees, then the workspace', () => {
     expect(missing(cleanup({ intent: two }, {}))).toEqual([

@@ -254,7 +254,7 @@ export function look(run: RecordedRun, more: LookOverrides = {}): Observed {
           (there ? readyRepo({ branch: repo.branch }, { source: repo.source }) : freshRepo(repo.name)),
       ]),
     ),
-    workspace: { exists: there, sentinelFolder: there ? 'folder' : 'missing' },
+    workspace: { exists: there, sentinelFolder: there ? 'folder' : 'missing', gone: [] },
     ticket: there
       ? { folder: '/project/.metawsm/ttmp/t-1', brief: { path: '/brief.md', hash: 'h' } }
       : { folder: null, brief: null },
