@@ -3,7 +3,7 @@ import { resolve } from 'node:path';
 import { createInterface } from 'node:readline/promises';
 import { applyIntent, type ConvergeOptions } from '../execute/converge.js';
 import { Warner } from '../execute/look.js';
-import { readSavedPlan, type SavedPlan } from '../execute/saved-plan.js';
+import { manifestSeal, readSavedPlan, type SavedPlan } from '../execute/saved-plan.js';
 import { seeThrough } from '../execute/see-through.js';
 import { stopAgents } from '../execute/stop.js';
 import type { World } from '../execute/world.js';
@@ -16,9 +16,9 @@ import { appendStepSummary } from '../report/github.js';
 import { Store } from '../state/store.js';
 import type { CommandModule } from './commands.js';
 import type { CommandContext } from './context.js';
-import { interruptedBy, toCommandError, wrongUsage } from './errors.js';
+import { CommandError, interruptedBy, toCommandError, wrongUsage } from './errors.js';
 import { EXIT, worst } from './exit-codes.js';
-import { loadManifests } from './manifests.js';
+import { loadManifests, type ValidManifest } from './manifests.js';
 import { type CommandOptions, flag, number, text } from './options.js';
 import { type Ended, endOf, endOfWait, reportEnd } from './outcome.js';
 import { renderingOf } from './rendering.js';
@@ -28,7 +28,7 @@ import { refuseInsideWorkspace, reporterOf, stateFolderOf, storeOptions, worldOf
 export const run: CommandModule['run'] = async (ctx, files, options) => {
   await refuseInsideWorkspace(ctx);
   const saved = await savedPlan(ctx, files, options);
-  const manifests = await loadManifests(ctx, saved === null ? files : [saved.manifest]);
+  const manifests = saved === null ? await loadManifests(ctx, files) : await loadSaved(ctx, saved);
   const begun = ctx.now();
   const reporter = noting(reporterOf(ctx));
   const stores = new Map<string, Store>();
@@ -58,13 +58,41 @@ async function savedPlan(
   files: readonly string[],
   options: CommandOptions,
 ): Promise<SavedPlan | null> {
-  const [file] = files;
-  if (file === undefined || files.length > 1 || /\.ya?ml$/.test(file)) return null;
-  const saved = await readSavedPlan(resolve(ctx.cwd, file));
-  if (saved !== null && flag(options, 'newRun')) {
-    throw wrongUsage('apply', 'a saved plan is executed as it is: --new-run does not go with it');
+  for (const file of files) {
+    if (/\.ya?ml$/.test(file)) continue;
+    const saved = await readSavedPlan(resolve(ctx.cwd, file));
+    if (saved === null) continue;
+    if (files.length > 1) {
+      throw wrongUsage(
+        'apply',
+        `${file} is a saved plan, which is applied by itself: name nothing beside it`,
+      );
+    }
+    if (flag(options, 'newRun')) {
+      throw wrongUsage('apply', 'a saved plan is executed as it is: --new-run does not go with it');
+    }
+    return saved;
   }
-  return saved;
+  return null;
+}
+
+/** The manifest of a saved plan. One that cannot be used any more was edited since: the plan is refused. */
+async function loadSaved(ctx: CommandContext, saved: SavedPlan): Promise<readonly ValidManifest[]> {
+  try {
+    return await loadManifests(ctx, [saved.manifest]);
+  } catch (error) {
+    if ((await manifestSeal(saved.manifest)) === saved.seals.manifest) throw error;
+    const what = error instanceof CommandError ? ` (${error.problems[0]?.message ?? error.message})` : '';
+    throw stale(
+      `the manifest ${saved.manifest} was edited and cannot be used now${what}`,
+      'mend the manifest, make a new plan with metawsm plan --out, look at it, and apply that',
+    );
+  }
+}
+
+function stale(why: string, hint: string): CommandError {
+  const message = `this plan is out of date: ${why}`;
+  return new CommandError({ exitCode: EXIT.refused, code: 'plan_stale', message, hint });
 }
 
 /** One manifest on its way through the command. */
@@ -87,6 +115,14 @@ async function applyOne(
   let converge: ConvergeOptions | null = null;
   try {
     const folder = await stateFolderOf(ctx, intent.manifestPath);
+    if (saved !== null && saved.state !== folder.path) {
+      throw new CommandError({
+        exitCode: EXIT.refused,
+        code: 'plan_elsewhere',
+        message: `this plan was made for the state folder ${saved.state}, and the one here is ${folder.path}`,
+        hint: `say --state ${saved.state}, or make a new plan here`,
+      });
+    }
     const store = stores.get(folder.path) ?? (await Store.create(folder.path, storeOptions(ctx)));
     stores.set(folder.path, store);
     world = worldOf(ctx, store, folder.path, reporter);

@@ -94,7 +94,7 @@ async function planFor(
       return { ...plan, steps: [], problems: [], refused: [refusal, ...plan.refused] };
     }
     if (canBeSaved(plan) && (plan.isNew || recorded?.state !== 'closed')) taken.set(place, plan.manifest);
-    if (out !== null) await save(ctx, out, plan, recorded, identity, offline);
+    if (out !== null) await save(ctx, out, plan, recorded, identity, offline, folder.path);
     return plan;
   } finally {
     await store?.close();
@@ -132,6 +132,7 @@ async function save(
   recorded: RecordedRun | null,
   identity: Identity,
   offline: boolean,
+  state: string,
 ): Promise<void> {
   if (!canBeSaved(plan)) return;
   const file = resolve(ctx.cwd, out);
@@ -145,6 +146,7 @@ async function save(
     metawsm: ctx.version,
     created_at: new Date(ctx.now()).toISOString(),
     manifest: plan.manifest,
+    state,
     offline,
     identity,
     seals: await sealsOf(plan, recorded),

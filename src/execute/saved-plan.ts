@@ -15,6 +15,8 @@ export interface SavedPlan {
   readonly created_at: string;
   /** Absolute. */
   readonly manifest: string;
+  /** The state folder that it was made from, absolute. */
+  readonly state: string;
   readonly offline: boolean;
   /** Names that a new run will have. */
   readonly identity: Identity;
@@ -35,12 +37,17 @@ export interface Seals {
 
 /** The digests of a plan made from `recorded` (null: a new run) and from a manifest with these bytes. */
 export async function sealsOf(plan: Plan, recorded: RecordedRun | null): Promise<Seals> {
-  const read = await readRegular(plan.manifest, MAX_DOCUMENT_BYTES);
   return {
-    manifest: read.kind === 'file' ? sha256(read.bytes) : read.kind,
+    manifest: await manifestSeal(plan.manifest),
     record: sha256(canonical(recorded === null ? null : recordedFacts(recorded))),
     world: sha256(canonical(planFacts(plan))),
   };
+}
+
+/** The digest of a manifest's bytes, or a word for why there are none. */
+export async function manifestSeal(file: string): Promise<string> {
+  const read = await readRegular(file, MAX_DOCUMENT_BYTES);
+  return read.kind === 'file' ? sha256(read.bytes) : read.kind;
 }
 
 function recordedFacts(run: RecordedRun): unknown {
@@ -103,16 +110,17 @@ export async function readSavedPlan(file: string): Promise<SavedPlan | null> {
 
 function isSavedPlan(value: unknown): value is SavedPlan {
   if (typeof value !== 'object' || value === null) return false;
-  const { kind, format_version, manifest, identity, seals } = value as Partial<SavedPlan>;
+  const { kind, format_version, manifest, state, identity, seals } = value as Partial<SavedPlan>;
   return (
     kind === 'saved_plan' &&
     format_version === 1 &&
     typeof manifest === 'string' &&
+    typeof state === 'string' &&
     typeof identity === 'object' &&
     typeof identity?.runId === 'string' &&
     /^run-\d{8}-\d{6}-[a-z0-9]{4}$/.test(identity.runId) &&
     /^[a-z0-9]{8}$/.test(identity.token) &&
     /^\d{4}-\d{2}-\d{2}$/.test(identity.date) &&
-    typeof seals?.world === 'string'
+    typeof seals?.manifest === 'string'
   );
 }

@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs';
+import { existsSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { expect } from 'vitest';
 import type { Plan } from '../support/documents.js';
@@ -113,6 +113,30 @@ test.skipIf(!offers('plan', '--out'))(
     await rig.run('apply saved.plan', { code: 4 });
   },
 );
+
+test('a saved plan counts for its state folder and its manifest, and alone', async ({ rig }) => {
+  await rig.repo('api');
+  rig.manifest({ agents: [] });
+  const elsewhere = path.join(rig.dir, 'state');
+  await rig.run(['plan', 'run.yaml', '--state', elsewhere, '--out', 'saved.plan']);
+  const before = rig.snapshot();
+  expect((await rig.run('apply saved.plan', { code: 4 })).text).toContain(`--state ${elsewhere}`);
+  await rig.run('apply saved.plan run.yaml', { code: 64 });
+  await rig.run('apply run.yaml saved.plan', { code: 64 });
+  expect(rig.snapshot()).toEqual(before);
+
+  // Edited into something that is no manifest any more, or removed: moved since, in any case.
+  const manifest = rig.write('run.yaml', 'version: 1\n');
+  expect((await rig.run(['apply', 'saved.plan', '--state', elsewhere], { code: 4 })).text).toMatch(
+    /out of date: the manifest .*run\.yaml was edited/,
+  );
+  rmSync(manifest);
+  await rig.run(['apply', 'saved.plan', '--state', elsewhere], { code: 4 });
+
+  rig.manifest({ agents: [] });
+  await rig.run(['apply', 'saved.plan', '--state', elsewhere]);
+  expect(existsSync(rig.stateFolder)).toBe(false);
+});
 
 test('automatic sessions are tmux at a desk and processes in CI', async ({ rig }) => {
   await rig.repo('api');
