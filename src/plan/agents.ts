@@ -162,14 +162,14 @@ function decide(
           budget: 'free',
           freeFor: guidance.id,
         });
-      return counted(input, agent, seen, start);
+      return counted(input, agent, seen, changed, start);
     }
     case 'silent':
       return none;
     case 'failed':
     case 'dead': {
       if (outcome === null) return none;
-      return counted(input, agent, seen, start);
+      return counted(input, agent, seen, changed, start);
     }
   }
 }
@@ -187,6 +187,8 @@ function counted(
   input: PlanInput,
   agent: RecordedAgent,
   seen: AgentOutcome | undefined,
+  /** Its declaration is another one than it was last started with. */
+  changed: boolean,
   start: (action: 'create' | 'replace', reason: string, more: Partial<StepOf<'agent.start'>>) => Decision,
 ): Decision {
   const { run } = input;
@@ -194,12 +196,15 @@ function counted(
   const why = wordFor(seen);
   if (agent.startsUsed >= budget) {
     const step = start('replace', why, {});
+    const restart = `metawsm restart ${run.ticketId} starts afresh with a new budget`;
+    // A restart does not read the manifest: mended there, the agent would be started as it was before.
+    const raise = `raise policy.restart_budget in the manifest: apply then starts the agent as it is declared now`;
     return {
       ...step,
       refusal: {
         code: 'restart_budget_used',
         message: `${seen?.patch.healthReason ?? `agent ${agent.name} ended`}, and its restart budget is used up (${agent.startsUsed} of ${budget})`,
-        wayOut: `look at metawsm logs ${run.ticketId}, then metawsm restart ${run.ticketId} starts afresh with a new budget`,
+        wayOut: `look at metawsm logs ${run.ticketId}, then ${changed ? raise : restart}`,
       },
     };
   }

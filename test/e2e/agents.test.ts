@@ -129,6 +129,24 @@ test('the budget bounds what apply starts by itself, and restart resets it', asy
   expect((await rig.agentNamed()).restarts_left).toBe(1);
 });
 
+test('an agent that was mended in the manifest is started so, whatever the budget said', async ({ rig }) => {
+  await rig.repo('api');
+  const policy = { start_grace: '200ms', restart_budget: 0 };
+  rig.manifest({ policy, agent: { command: 'exit 7' } });
+  await rig.run('apply run.yaml', { code: 1 });
+  expect((await rig.run('apply run.yaml', { code: 4 })).text).toMatch(/metawsm restart ABC-1 starts afresh/);
+
+  rig.manifest({ policy, agent: { command: agent('complete') } });
+  expect((await rig.run('apply run.yaml', { code: 4 })).text).toContain('raise policy.restart_budget');
+  // By hand what was last applied counts, and that is said.
+  const edited = /the manifest was edited since it was last applied/;
+  expect((await rig.run('restart run.yaml --dry-run')).text).toMatch(edited);
+  expect((await rig.run('restart run.yaml', { code: 1 })).text).toMatch(edited);
+  rig.manifest({ policy: { ...policy, restart_budget: 1 }, agent: { command: agent('complete') } });
+  await rig.run('apply run.yaml --wait');
+  expect(await rig.state()).toBe('completed');
+});
+
 test('the wait starts an agent again that died after its start', async ({ rig }) => {
   await rig.repo('api');
   rig.manifest({ agent: { command: agent('die-first', '5') } });
