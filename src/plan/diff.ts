@@ -47,8 +47,23 @@ export function diffIntents(before: Intent, after: Intent): readonly ManifestCha
   add('/session', 'restart', before.session, after.session);
   refuse('/tickets/driver', 'tickets_changed', before.tickets.driver, after.tickets.driver, NEW_RUN);
   refuse('/tickets/root', 'tickets_changed', before.tickets.root, after.tickets.root, NEW_RUN);
-  add('/policy', 'in_place', before.policy, after.policy);
+  const [was, is] = limitsThatDiffer(before.policy, after.policy);
+  add('/policy', 'in_place', was, is);
   return changes;
+}
+
+/** The limits that differ, in the manifest's words: all of them side by side would hide which. */
+function limitsThatDiffer(before: Intent['policy'], after: Intent['policy']): readonly [string, string] {
+  const [was, is] = [before, after].map(({ health, ...limits }) => Object.entries({ ...limits, ...health }));
+  const told = (entries: typeof was, others: typeof was): string =>
+    (entries ?? [])
+      .filter(([key, value]) => !others?.some(([k, v]) => k === key && v === value))
+      .map(([key, value]) => {
+        const name = key.replace(/Ms$/, '').replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+        return `${name}: ${value}${key.endsWith('Ms') ? 'ms' : ''}`;
+      })
+      .join(', ');
+  return [told(was, is), told(is, was)];
 }
 
 const NEW_RUN =

@@ -108,7 +108,16 @@ describe('in place', () => {
       to: 'exit',
       steps: [],
     },
-    { changed: 'policy', after: { policy: { ...plain.policy, stepRetries: 2 } }, path: '/policy', steps: [] },
+    {
+      changed: 'policy',
+      after: {
+        policy: { ...plain.policy, stepRetries: 2, health: { ...plain.policy.health, idleMs: 1_000 } },
+      },
+      path: '/policy',
+      from: `step_retries: ${plain.policy.stepRetries}, idle: ${plain.policy.health.idleMs}ms`,
+      to: 'step_retries: 2, idle: 1000ms',
+      steps: [],
+    },
     {
       changed: 'a new criterion',
       after: { criteria: [...plain.criteria, { kind: 'worded', text: 'x' }] },
