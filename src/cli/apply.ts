@@ -199,7 +199,9 @@ async function finish(
         rendering: renderingOf(ctx),
         lockTimeoutMs: ctx.globals.lockTimeoutMs,
       });
-      if (stopped.run !== null) end = { ...end, run: stopped.run };
+      // What was seen of the agents before, and said of them, holds no more.
+      const hints = end.error?.code === 'timeout' ? ['its agents were stopped'] : end.hints;
+      if (stopped.run !== null) end = { ...end, run: stopped.run, outcome: null, hints };
     } catch (error) {
       end = await thrown(ctx, intent, world, error, reporter);
     }

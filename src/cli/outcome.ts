@@ -102,11 +102,12 @@ async function endOfWaiting(waited: Waited, world: World): Promise<Ended> {
   const { run, outcome } = waited;
   const base = { run, outcome, changed: false, error: null, hints: [] };
   if (waited.kind === 'timeout') {
-    const message = `the time is up and run ${run.id} is ${run.state}; its agents go on`;
+    const message = `the time is up and run ${run.id} is ${run.state}`;
     return {
       ...base,
       exitCode: EXIT.timedOut,
       error: { code: 'timeout', stepId: null, message, logTail: [] },
+      hints: ['its agents go on'],
     };
   }
   const stopped = (message: string, exitCode: number): Ended => ({

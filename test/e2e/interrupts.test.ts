@@ -259,6 +259,15 @@ test('--on-exit stop ends the agents after SIGTERM, and only there', async ({ ri
   await running(rig, 'stopped');
 });
 
+test('--on-exit stop after a wait that ran out of time says how it goes on from there', async ({ rig }) => {
+  await rig.repo('api');
+  rig.manifest();
+  const { text } = await rig.run('apply run.yaml --wait --timeout 1ms --on-exit stop', { code: 5 });
+  expect(text).not.toContain('its agents go on');
+  expect(text).toMatch(/next: metawsm resume ABC-1/);
+  expect(await rig.state()).toBe('stopped');
+});
+
 describe.skipIf(!hasTmux)('at a terminal', () => {
   /** A pane of a tmux server of its own, in which a shell runs metawsm and tells how it ended. */
   let terminals = 0;
