@@ -75,8 +75,9 @@ export function withIntent(run: RecordedRun, intent: Intent, surroundings: Surro
   const kept = run.agents.map((agent) => {
     const wanted = intent.agents.find((a) => a.name === agent.name);
     if (wanted === undefined) return { ...agent, removed: true };
-    const cwd =
-      wanted.cwd === null ? agent.cwd : (repos.find((r) => r.name === wanted.cwd)?.path ?? agent.cwd);
+    // A default is kept as it was decided, as long as its repo is there.
+    const dropped = repos.some((repo) => repo.removed && repo.path === agent.cwd);
+    const cwd = wanted.cwd === null && !dropped ? agent.cwd : cwdOf(run, wanted, repos);
     return { ...agent, removed: false, cwd, session };
   });
   const alone = intent.agents.length === 1 && run.agents.length === 0;
@@ -113,6 +114,14 @@ function draftRepo(
   };
 }
 
+/** The worktree that an agent names; without a name that of the only repo, else the workspace. */
+function cwdOf(run: RecordedRun, agent: AgentIntent, repos: readonly RecordedRepo[]): string {
+  const inUse = repos.filter((repo) => !repo.removed);
+  const only = inUse.length === 1 ? inUse[0] : undefined;
+  const named = agent.cwd === null ? only : repos.find((repo) => repo.name === agent.cwd);
+  return named?.path ?? run.workspace;
+}
+
 function draftAgent(
   run: RecordedRun,
   agent: AgentIntent,
@@ -120,12 +129,6 @@ function draftAgent(
   session: SessionKind,
   alone: boolean,
 ): RecordedAgent {
-  const inUse = repos.filter((repo) => !repo.removed);
-  const only = inUse.length === 1 ? inUse[0] : undefined;
-  const cwd =
-    agent.cwd === null
-      ? (only?.path ?? run.workspace)
-      : (repos.find((r) => r.name === agent.cwd)?.path ?? run.workspace);
   return {
     name: agent.name,
     state: 'pending',
@@ -135,7 +138,7 @@ function draftAgent(
     session,
     sessionName: sessionName(baseName(run.workspace), agent.name),
     tmuxSocket: null,
-    cwd,
+    cwd: cwdOf(run, agent, repos),
     sentinelDir: alone
       ? join(run.workspace, '.metawsm')
       : join(run.workspace, '.metawsm', 'agents', agent.name),

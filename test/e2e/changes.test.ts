@@ -210,6 +210,24 @@ test('a dropped repo that is clean goes with a yes, one with work not at all', a
   expect(await web.worktrees()).toEqual([]);
 });
 
+test('an agent whose worktree goes with its repo moves to the one that is left', async ({ rig }) => {
+  await rig.repo('api');
+  await rig.repo('web');
+  rig.manifest();
+  await rig.applied();
+  const { pid } = await rig.agentNamed();
+  rig.manifest({ repos: [{ name: 'web', path: '../repos/web' }] });
+  expect((await rig.run('plan run.yaml')).stdout).toMatch(/^ {2}-\/\+ agent\.start\/agent .*needs --yes/m);
+  await rig.run('apply run.yaml', { code: 4 });
+  expect(isAlive(pid ?? 0)).toBe(true);
+  await rig.run('apply run.yaml --yes');
+  expect(isAlive(pid ?? 0)).toBe(false);
+  rig.release();
+  await rig.run('apply run.yaml --wait');
+  // Where it worked.
+  expect(await rig.repoNamed('web')).toMatchObject({ ahead: 1 });
+});
+
 test('setup, copy and link of a repo in use are a warning, not done again', async ({ rig }) => {
   await rig.repo('api');
   rig.manifest();
