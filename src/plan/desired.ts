@@ -32,7 +32,7 @@ export function desiredSteps(
     });
   }
   steps.push(workspaceStep(input, drift));
-  steps.push(...ticketSteps(input, drift));
+  steps.push(...ticketSteps(input, drift, warnings));
   let remade = false;
   for (const repo of run.repos.filter((r) => !r.removed)) {
     const made = repoSteps(input, repo, drift, warnings);
@@ -87,7 +87,7 @@ function workspaceStep(input: PlanInput, drift: Change[]): DraftStep {
   return { step, action: 'create', reason: reasonFor(row) };
 }
 
-function ticketSteps(input: PlanInput, drift: Change[]): DraftStep[] {
+function ticketSteps(input: PlanInput, drift: Change[], warnings: Warning[]): DraftStep[] {
   const { run, observed } = input;
   if (run.intent.tickets.driver === 'none') return [];
   const { id, title, topics } = run.intent.ticket;
@@ -107,10 +107,17 @@ function ticketSteps(input: PlanInput, drift: Change[]): DraftStep[] {
           reason: createRow?.state === 'done' ? 'the ticket is gone' : reasonFor(createRow),
         },
   ];
-  if (briefRow?.state === 'done') {
+  const document = observed.ticket.brief;
+  const written = input.recorded?.brief?.ticketDocumentHash ?? null;
+  if (briefRow?.state === 'done' && document !== null && written !== null && document.hash !== written) {
+    const file = document.path;
+    const message = `${file} was edited by hand and is kept as it is; the agents read the brief in their workspace`;
+    warnings.push({ code: 'brief_edited', message, file });
+    steps.push({ step: brief, action: 'none', reason: 'edited by hand: it is kept' });
+  } else if (briefRow?.state === 'done') {
     if (!unchanged(input, brief, briefRow))
       steps.push({ step: brief, action: 'update', reason: 'the intake changed' });
-    else if (observed.ticket.brief === null) {
+    else if (document === null) {
       if (exists) drift.push(lost('ticket/brief', briefTitle(run.id), ['ticket.brief']));
       steps.push({ step: brief, action: 'create', reason: 'the document is gone' });
     } else steps.push({ step: brief, action: 'none', reason: '' });

@@ -309,10 +309,17 @@ test('a brief that a person edited in the ticket is kept, with a warning', async
   const root = path.join(rig.stateFolder, 'ttmp');
   const brief = path.join(root, filesBelow(root).find((file) => file.includes('/reference/')) ?? '');
   appendFileSync(brief, '\nA note by a person\n');
+  // Said by plan, too; nothing is to be done about it.
+  const kept = `warning: ${brief} was edited by hand and is kept as it is`;
+  expect((await rig.run('plan run.yaml --detailed-exitcode')).stdout).toContain(kept);
   rig.manifest({ intake: { ...intake, goal: 'Reworded' } });
+  const planned = await rig.run('plan run.yaml');
+  expect(planned.stdout).toContain(kept);
+  expect(planned.stdout).not.toMatch(/^ +\S+ +ticket\.brief/m);
   const { text } = await rig.run('apply run.yaml');
   expect(readFileSync(brief, 'utf8')).toContain('A note by a person');
   expect(text).toContain(path.basename(brief));
+  await rig.run('plan run.yaml --detailed-exitcode');
 });
 
 /** Laid over each other in this order: what changes, the line that plan shows for it, and whether it needs a yes. */
