@@ -25,6 +25,7 @@ export interface AgentLogOptions {
 export class AgentLog {
   #attempt: number;
   #reader: LogReader | null = null;
+  #isEmpty = true;
   #filter: { write(text: string): string; end(): string };
 
   constructor(
@@ -39,6 +40,11 @@ export class AgentLog {
   /** The attempt whose log is shown; 0: never started. */
   get attempt(): number {
     return this.#attempt;
+  }
+
+  /** Whether nothing has come of the attempt whose log is shown. */
+  get isEmpty(): boolean {
+    return this.#isEmpty;
   }
 
   /** Whether the attempt may print more: its process, or the wrapper that is about to start it, lives. */
@@ -56,6 +62,7 @@ export class AgentLog {
     while (!stop.aborted) {
       const text = await this.#reader.read();
       if (text === '') return;
+      this.#isEmpty = false;
       await print(this.name, this.#filter.write(text));
     }
   }
@@ -66,6 +73,7 @@ export class AgentLog {
     if (attempt === this.#attempt) return false;
     await this.finish(print);
     this.#attempt = attempt;
+    this.#isEmpty = true;
     this.#filter = this.#newFilter();
     return true;
   }

@@ -38,8 +38,9 @@ export async function run(
     const exitCode = flag(options, 'follow')
       ? await follow(ctx, selected, logs, print)
       : await printAll(ctx, logs, print);
-    for (const log of logs.filter(({ attempt }) => attempt === 0)) {
-      ctx.stderr(`agent ${log.name} was never started, so there is no log\n`);
+    for (const { name, attempt, isEmpty } of logs) {
+      if (attempt === 0) ctx.stderr(`agent ${name} was never started, so there is no log\n`);
+      else if (isEmpty) ctx.stderr(`agent ${name} has printed nothing in attempt ${attempt}\n`);
     }
     return exitCode;
   } finally {

@@ -239,8 +239,10 @@ function isStale(run: RecordedRun): boolean {
   return (
     run.state === 'created' ||
     run.state === 'planning' ||
-    // Stopped with all agents done (cleanup --keep-workspaces), and asked to go on: an apply is refused before.
+    // Asked to go on with all agents done (cleanup --keep-workspaces) or alive (a stop that was cut off): an apply is
+    // refused before.
     run.state === 'stopped' ||
+    run.state === 'stopping' ||
     (run.state === 'paused' && run.reason === 'interrupted')
   );
 }

@@ -116,6 +116,14 @@ test('an agent that was never started has no log, which is no failure', async ({
   expect((await rig.run('logs none.yaml', { code: 'any' })).stdout).toBe('');
 });
 
+test('an agent that prints nothing has an empty log, and that is said', async ({ rig }) => {
+  await rig.repo('api');
+  rig.manifest({ agent: { command: ['sleep', '1000'] } });
+  await rig.run('apply run.yaml');
+  const { stdout, stderr } = await rig.run('logs run.yaml');
+  expect([stdout, stderr]).toEqual(['', 'agent agent has printed nothing in attempt 1\n']);
+});
+
 test('following goes on over a new attempt, and ends with the run', async ({ rig }) => {
   await rig.repo('api');
   rig.manifest();

@@ -89,7 +89,7 @@ describe('a run whose gates hold', () => {
     await rig.run('close run.yaml');
     const entry = `Run ${status.run.id} delivered`;
     expect(changelog(rig).split(entry)).toHaveLength(2);
-    expect(changelog(rig)).toMatch(/- api: [0-9a-f]{12} merged into refs\/heads\/main, now [0-9a-f]{12}/);
+    expect(changelog(rig)).toMatch(/- api: [0-9a-f]{12} merged into main, now [0-9a-f]{12}/);
     const index = filesBelow(rig.stateFolder).find((name) => /ttmp\/.*\/index\.md$/.test(name)) ?? '';
     expect(readFileSync(path.join(rig.stateFolder, index), 'utf8')).toMatch(/^Status: complete$/m);
   });

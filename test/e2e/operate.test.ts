@@ -1,5 +1,6 @@
 import { renameSync, unlinkSync } from 'node:fs';
 import { expect } from 'vitest';
+import type { EventLine } from '../support/documents.js';
 import { isAlive } from '../support/processes.js';
 import { agent, hasTmux, test } from '../support/rig.js';
 
@@ -42,6 +43,21 @@ test('stop and resume leave alone what is in order', async ({ rig }) => {
   await rig.run('stop run.yaml');
   await rig.run('stop run.yaml');
   expect(await rig.state()).toBe('stopped');
+});
+
+test('resume goes on with a run whose stop was cut off', async ({ rig }) => {
+  await rig.repo('api');
+  rig.manifest();
+  await rig.applied();
+  const stopping = rig.spawn('stop run.yaml --json');
+  stopping.onLine((line) => {
+    if ((JSON.parse(line) as EventLine).state === 'stopping') stopping.kill('SIGKILL');
+  });
+  await stopping.result;
+  await rig.run('apply run.yaml', { code: 4 });
+  await rig.run('resume run.yaml');
+  expect((await rig.status()).run).toMatchObject({ state: 'running', reason: null });
+  expect((await rig.agentNamed()).state).toBe('running');
 });
 
 test.skipIf(!hasTmux)('stop closes the session that was kept after its agent’s end', async ({ rig }) => {

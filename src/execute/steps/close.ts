@@ -80,7 +80,7 @@ function deliveryLine(delivery: RecordedDelivery): string {
   if (kind === 'pull_request')
     return `${repo}: ${commit} in ${delivery.url ?? 'its base already, without a pull request'}`;
   if (kind === 'merge')
-    return `${repo}: ${commit} merged into ${delivery.ref ?? 'its base'}, now ${delivery.after?.slice(0, 12)}`;
+    return `${repo}: ${commit} merged into ${delivery.ref?.replace(/^refs\/heads\//, '') ?? 'its base'}, now ${delivery.after?.slice(0, 12)}`;
   return `${repo}: ${commit} left on its branch`;
 }
 
