@@ -171,7 +171,7 @@ async function waitFor(
   if (world === null || applied.options === null || end.run === null || end.exitCode !== EXIT.done)
     return applied;
   try {
-    const seen = await seeThrough(applied.intent, end.run.id, world, {
+    const seen = await seeThrough(end.run.id, world, {
       ...applied.options,
       timeoutMs: number(options, 'timeout'),
     });

@@ -119,7 +119,10 @@ async function exists(path: string): Promise<boolean> {
   );
 }
 
-/** Meet a request for a recorded run (`resume`, `restart`, `iterate`), with the intent as it was last applied. */
+/**
+ * Meet a request for a recorded run (`resume`, `restart`, `iterate`, and apply while it waits), with the intent as it
+ * was last applied.
+ */
 export async function convergeRun(
   runId: string,
   request: Request,
@@ -129,17 +132,19 @@ export async function convergeRun(
   for (;;) {
     world.signal.throwIfAborted();
     const run = await world.store.loadRun(runId);
-    const result = await converge(run.intent, run, request, world, options, false);
+    // Only a manifest asks for a new run in place of a closed one.
+    if (request.kind === 'apply' && run.state === 'closed') return { kind: 'nothing', run };
+    const result = await converge(null, run, request, world, options, false);
     if (result !== 'again') return result;
   }
 }
 
 /**
- * One pass under the run's lock. `again`: the ground moved (another process created the run, or a start has to
- * wait for its backoff): look anew.
+ * One pass under the run's lock, for what a manifest declares (null: for what was last applied). `again`: the ground
+ * moved (another process created the run or closed it, or a start has to wait for its backoff): look anew.
  */
 async function converge(
-  intent: Intent,
+  declared: Intent | null,
   known: RecordedRun | null,
   request: Request,
   world: World,
@@ -156,8 +161,12 @@ async function converge(
         signal: world.signal,
       });
       recorded = await store.loadRun(known.id);
+      // Somebody closed it while the lock was waited for.
+      if (recorded.state === 'closed' && known.state !== 'closed') return 'again';
     }
-    const prepared = await prepare(intent, recorded, request, {
+    const wanted = declared ?? recorded?.intent;
+    if (wanted === undefined) throw new Error('a run that is not recorded has no intent of its own');
+    const prepared = await prepare(wanted, recorded, request, {
       stateFolder: world.stateFolder,
       env: world.env,
       now: world.now,

@@ -2,7 +2,6 @@
  * `apply --wait`: wait for the agents, check what they claim, and hand a failed criterion back to them as often as
  * the policy allows.
  */
-import type { Intent } from '../manifest/intent.js';
 import type { RecordedRun } from '../plan/recorded.js';
 import { convergeRun } from './converge.js';
 import { type OpenCriterion, type Verified, verifyRun } from './verify.js';
@@ -18,18 +17,13 @@ export interface SeenThrough {
 }
 
 /** See a run through to the point where an operator is needed, or all its command criteria pass. */
-export async function seeThrough(
-  intent: Intent,
-  runId: string,
-  world: World,
-  options: WaitOptions,
-): Promise<SeenThrough> {
+export async function seeThrough(runId: string, world: World, options: WaitOptions): Promise<SeenThrough> {
   const { timeoutMs } = options;
   const end = timeoutMs === null ? null : performance.now() + timeoutMs;
   let checked = false;
   for (;;) {
     const left = end === null ? null : Math.max(0, end - performance.now());
-    const waited = await waitUntilSettled(intent, runId, world, { ...options, timeoutMs: left });
+    const waited = await waitUntilSettled(runId, world, { ...options, timeoutMs: left });
     if (waited.kind !== 'settled' || waited.run.state !== 'completed')
       return { waited, verified: null, checked };
 

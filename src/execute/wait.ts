@@ -1,9 +1,8 @@
 /** `apply --wait`: look again and again until the run is done, asks, fails or is stopped. Holds the lock for a look only. */
 import { setTimeout as delay } from 'node:timers/promises';
-import type { Intent } from '../manifest/intent.js';
 import type { Outcome } from '../plan/outcome.js';
 import type { RecordedRun } from '../plan/recorded.js';
-import { applyIntent, type Converged, type ConvergeOptions } from './converge.js';
+import { type Converged, type ConvergeOptions, convergeRun } from './converge.js';
 import { type Looked, lookAt, recordLook } from './look.js';
 import type { World } from './world.js';
 
@@ -22,13 +21,11 @@ export type Waited =
 const FIRST_PAUSE_MS = 200;
 const LONGEST_PAUSE_MS = 2_000;
 
-/** Wait for a run. Starts an agent that died again, within its budget. */
-export async function waitUntilSettled(
-  intent: Intent,
-  runId: string,
-  world: World,
-  options: WaitOptions,
-): Promise<Waited> {
+/**
+ * Wait for a run. Starts an agent that died again, within its budget, as the run is recorded then: somebody may have
+ * applied a changed manifest, or begun another run, since the wait began.
+ */
+export async function waitUntilSettled(runId: string, world: World, options: WaitOptions): Promise<Waited> {
   const end = options.timeoutMs === null ? Number.POSITIVE_INFINITY : performance.now() + options.timeoutMs;
   for (let pause = FIRST_PAUSE_MS; ; pause = Math.min(pause * 1.4, LONGEST_PAUSE_MS)) {
     const { run, outcome } = await lookOnce(runId, world, options);
@@ -39,12 +36,8 @@ export async function waitUntilSettled(
         await delay(Math.min(ms, Math.max(0, left)), undefined, { signal: world.signal });
         if (ms >= left) throw new WaitOver();
       };
-      const converged = await applyIntent(intent, world, {
-        ...options,
-        pause: pauseUntil,
-        newRun: false,
-        confirmNewRun: async () => false,
-      }).catch((error: unknown) => {
+      const converging = convergeRun(runId, { kind: 'apply' }, world, { ...options, pause: pauseUntil });
+      const converged = await converging.catch((error: unknown) => {
         if (error instanceof WaitOver) return null;
         throw error;
       });

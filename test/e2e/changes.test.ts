@@ -138,6 +138,23 @@ test('a new repo and a new agent join a live run', async ({ rig }) => {
   expect(rig.starts('agent')).toBe(1);
 });
 
+test('a wait that began before a change does not undo it', async ({ rig }) => {
+  await rig.repo('api');
+  const keys = { agent: { command: agent('die-first', '3') } };
+  rig.manifest(keys);
+  const waiting = rig.spawn('apply run.yaml --wait');
+  await rig.until('the start', () => rig.starts() === 1);
+  await rig.untilState('running');
+  rig.manifest({ ...keys, intake: { ...intake, goal: 'Reworded' } });
+  await rig.run('apply run.yaml');
+  rig.touch('die');
+  expect((await waiting.result).code).toBe(0);
+  expect(await rig.agentNamed()).toMatchObject({ attempt: 2, state: 'completed' });
+  const folder = (await rig.agentNamed()).sentinel_dir;
+  expect(readFileSync(path.join(folder, 'brief.md'), 'utf8')).toContain('Reworded');
+  await rig.run('plan run.yaml --detailed-exitcode');
+});
+
 test('an agent is removed from a live run only with a yes', async ({ rig }) => {
   await rig.repo('api');
   const command = agent('live');
