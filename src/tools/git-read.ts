@@ -2,7 +2,7 @@
 import { realpath, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { lastLines } from './failure.js';
-import { look, run } from './git.js';
+import { look, patiently, run } from './git.js';
 import { isThere } from './git-folder.js';
 
 export type GitOperation = 'rebase' | 'am' | 'merge' | 'cherry-pick' | 'revert' | 'bisect';
@@ -135,7 +135,7 @@ export interface BranchInfo {
 export async function branchInfo(repo: string, branch: string): Promise<BranchInfo> {
   const ref = `refs/heads/${branch}`;
   const format = '%(refname)%00%(objectname)%00%(worktreepath)%00%(authorname)%00%(authordate:iso-strict)%00';
-  const { stdout } = await run(repo, ['for-each-ref', `--format=${format}`, ref]);
+  const { stdout } = await patiently(() => run(repo, ['for-each-ref', `--format=${format}`, ref]));
   // Asked for `a`, git also names `a/b`.
   const fields = stdout.split('\0').map((field) => field.replace(/^\n/, ''));
   for (let at = 0; at + 4 < fields.length; at += 5) {

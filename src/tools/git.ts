@@ -14,6 +14,7 @@
  */
 import { type ChildProcess, type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import { stat } from 'node:fs/promises';
+import { setTimeout as pause } from 'node:timers/promises';
 import { ToolFailure } from './failure.js';
 import { watchBlocked } from './git-blocked.js';
 import { gated } from './process.js';
@@ -82,7 +83,31 @@ export interface RunResult {
  * Reads with git through simple-git and gives its output, untrimmed.
  * @throws {ToolFailure} for every other end than exit 0, a missing folder and a missing git.
  */
-export async function look(cwd: string, args: readonly string[]): Promise<string> {
+export function look(cwd: string, args: readonly string[]): Promise<string> {
+  return patiently(() => lookOnce(cwd, args));
+}
+
+/** Tries of a call that met a worktree which another git was just making, and the first pause between them. */
+const TRIES = 6;
+const FIRST_PAUSE_MS = 10;
+
+/**
+ * git makes the files of a new worktree one by one, and every git that lists the worktrees meanwhile fails. Only for
+ * calls that change nothing.
+ */
+export async function patiently<T>(call: () => Promise<T>): Promise<T> {
+  for (let tried = 1; ; tried += 1) {
+    try {
+      return await call();
+    } catch (error) {
+      const meets = error instanceof ToolFailure && /failed to read .*commondir/.test(error.stderr);
+      if (!meets || tried === TRIES) throw error;
+      await pause(FIRST_PAUSE_MS * 2 ** tried);
+    }
+  }
+}
+
+async function lookOnce(cwd: string, args: readonly string[]): Promise<string> {
   const { GitError, GitPluginError, simpleGit } = await import('simple-git');
   let failed: { readonly exitCode: number | null; readonly stderr: string } | undefined;
   const blocked = new AbortController();

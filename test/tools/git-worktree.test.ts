@@ -13,6 +13,7 @@ import {
 import { basename, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { addWorktree, discardHalfMade } from '../../src/tools/git-add.js';
+import { branchInfo } from '../../src/tools/git-read.js';
 import { asideOf, removeBrokenEntries, removeWorktree } from '../../src/tools/git-remove.js';
 import { halfMadeWorktree, listWorktrees, worktreeState } from '../../src/tools/git-worktree.js';
 import { commit, newRepo, sh, temporaryFolder, write } from './git-rig.js';
@@ -77,6 +78,35 @@ describe('addWorktree', () => {
     expect((await Promise.all(all)).every((each) => each.made)).toBe(true);
     expect(await listWorktrees(source)).toHaveLength(17);
   }, 60_000);
+
+  test('a worktree that another git is just making is waited for', async () => {
+    const { folder, source } = setting();
+    // As far as that git came: a file of the worktree is there and empty.
+    const theirs = join(source, '.git/worktrees/theirs');
+    write(theirs, 'gitdir', `${folder}/theirs/.git\n`);
+    write(theirs, 'HEAD', 'ref: refs/heads/theirs\n');
+    write(theirs, 'commondir', '');
+    expect(() => sh(source, 'worktree', 'list')).toThrow(/failed to read .*commondir/);
+    const second = `[ -e '${folder}/once' ] && echo ../.. > '${theirs}/commondir'`;
+    const lines = [
+      '#!/bin/sh',
+      second,
+      `touch '${folder}/once'`,
+      `PATH='${process.env.PATH}'`,
+      'exec git "$@"',
+    ];
+    write(join(folder, 'bin'), 'git', `${lines.join('\n')}\n`, 0o755);
+    const { PATH } = process.env;
+    process.env.PATH = `${folder}/bin:${PATH}`;
+    try {
+      expect(await listWorktrees(source)).toHaveLength(2);
+      write(theirs, 'commondir', '');
+      rmSync(join(folder, 'once'));
+      expect(await branchInfo(source, 'main')).toMatchObject({ checkedOutAt: source });
+    } finally {
+      process.env.PATH = PATH;
+    }
+  });
 
   test('checks an existing branch of the run out again, also where the folder was deleted', async () => {
     const { source, path, base } = setting();
