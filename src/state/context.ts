@@ -21,6 +21,12 @@ export async function toStoredPath(root: string, path: string): Promise<string> 
   return relative(root, await canonical(path));
 }
 
+/** A path as it is kept that moves with the tree where it lies in it, and stays where it is otherwise. */
+export async function toInnerPath(root: string, path: string): Promise<string> {
+  const inner = await toStoredPath(root, path);
+  return inner === '..' || inner.startsWith('../') ? path : inner;
+}
+
 /** A kept path as the rest of the program sees it: absolute. */
 export function fromStoredPath(root: string, stored: string): string {
   return resolve(root, stored);

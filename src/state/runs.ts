@@ -13,7 +13,7 @@ import type {
   RecordedStep,
 } from '../plan/recorded.js';
 import { addAgent, type NewAgent } from './agents.js';
-import { canonical, fromStoredPath, type StateContext, toStoredPath } from './context.js';
+import { canonical, fromStoredPath, type StateContext, toInnerPath, toStoredPath } from './context.js';
 import type { Row, SqlValue } from './database.js';
 import { upgradeIntent } from './intent.js';
 import { appendEvent, touch } from './journal.js';
@@ -61,6 +61,7 @@ export async function insertRun(context: StateContext, run: NewRun): Promise<voi
     toCells<RunHeader>(RUN, {
       ...header,
       manifestPath: await toStoredPath(context.root, run.manifestPath),
+      ticketRoot: run.ticketRoot === null ? null : await toInnerPath(context.root, run.ticketRoot),
       state: 'created',
       reason: null,
       detail: null,
@@ -271,5 +272,6 @@ async function headerOf(root: string, row: Row): Promise<RunHeader> {
   const intent = upgradeIntent(header.intent);
   // A tree that was moved took its manifest along; otherwise the path stays as it was written.
   const moved = (await canonical(intent.manifestPath)) !== manifestPath;
-  return { ...header, manifestPath, intent: moved ? { ...intent, manifestPath } : intent };
+  const ticketRoot = header.ticketRoot === null ? null : fromStoredPath(root, header.ticketRoot);
+  return { ...header, manifestPath, ticketRoot, intent: moved ? { ...intent, manifestPath } : intent };
 }

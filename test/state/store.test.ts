@@ -384,7 +384,9 @@ test('the whole tree may be moved, and a manifest may', async () => {
   await mkdir(path.join(top, 'm'));
   const manifest = path.join(top, 'm', 'a.yaml');
   await writeFile(manifest, '');
-  await store.createRun(newRun('run-1', manifest), { beside: false });
+  const ticketRoot = path.join(state, 'ttmp');
+  await store.createRun({ ...newRun('run-1', manifest), ticketRoot }, { beside: false });
+  await store.createRun({ ...newRun('run-2', manifest), ticketRoot: '/elsewhere/ttmp' }, { beside: true });
   await store.close();
   const moved = path.join(await folder(), 'elsewhere');
   await rename(top, moved);
@@ -396,6 +398,9 @@ test('the whole tree may be moved, and a manifest may', async () => {
   const run = await again.loadRun('run-1');
   expect(run.manifestPath).toBe(there);
   expect(run.intent.manifestPath).toBe(there);
+  // The tickets in the tree went along, those that lie elsewhere did not.
+  expect(run.ticketRoot).toBe(path.join(state.replace(top, moved), 'ttmp'));
+  expect((await again.loadRun('run-2')).ticketRoot).toBe('/elsewhere/ttmp');
   expect(await again.resolveManifestRun(there, 'T-1', () => true)).toMatchObject({
     kind: 'run',
     via: 'path',
@@ -405,7 +410,7 @@ test('the whole tree may be moved, and a manifest may', async () => {
   expect(await again.resolveManifestRun(newPath, 'T-1', () => false)).toMatchObject({
     kind: 'run',
     via: 'ticket',
-    run: { id: 'run-1' },
+    run: { id: 'run-2' },
   });
   await again.saveIntent('run-1', intent(newPath));
   expect(await again.resolveManifestRun(newPath, 'T-1', () => true)).toMatchObject({
