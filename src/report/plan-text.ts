@@ -58,7 +58,12 @@ export function planText(plan: Plan, paint: Paint, options: { readonly verbose: 
 function verdict(plan: Plan): string {
   if (plan.problems.length > 0) return 'This plan cannot be carried out.';
   if (plan.refused.length > 0) return 'This plan is refused: see above. Nothing would be executed.';
-  if (!hasChanges(plan)) return 'No changes. Everything the manifest asks for is there.';
+  if (!hasChanges(plan)) {
+    // What an operator asks for by hand is no wish of the manifest's.
+    return plan.request === 'apply'
+      ? 'No changes. Everything the manifest asks for is there.'
+      : `No steps: there is nothing to ${plan.request === 'cleanup' ? 'clean up' : plan.request}.`;
+  }
   const counts = summarize(plan);
   const parts = (['create', 'run', 'update', 'replace', 'delete'] as const)
     .filter((action) => counts[action] > 0)
