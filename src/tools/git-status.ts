@@ -4,7 +4,7 @@ import { constants, copyFile, lstat, mkdtemp, open, readlink, rm, utimes } from 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ToolFailure } from './failure.js';
-import { look, run } from './git.js';
+import { run } from './git.js';
 import type { ConfigSnapshot } from './git-config.js';
 import { ALL_FILTERS, type FiltersOff, filtersOff, mayHoldRepositories } from './git-filters.js';
 import { gitDirOf, isThere } from './git-folder.js';
@@ -178,12 +178,12 @@ export async function diffStat(path: string, base: string): Promise<DiffStat> {
       okCodes: [0, 128],
     });
   const [counts, sinceParting] = await Promise.all([
-    look(path, ['rev-list', '--left-right', '--count', `${base}...HEAD`]),
+    run(path, ['rev-list', '--left-right', '--count', `${base}...HEAD`]),
     diff([`${base}...HEAD`]),
   ]);
   // Histories that have nothing in common have no point where they parted.
   const stat = sinceParting.exitCode === 0 ? sinceParting : await diff([base, 'HEAD']);
-  const [behind = 0, ahead = 0] = counts.trim().split('\t').map(Number);
+  const [behind = 0, ahead = 0] = counts.stdout.trim().split('\t').map(Number);
   const number = (pattern: RegExp) => Number(pattern.exec(stat.stdout)?.[1] ?? 0);
   return {
     ahead,

@@ -1,7 +1,7 @@
 /** Looking at the worktrees of a repository. Nothing here writes. */
 import { lstat, readdir, realpath } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
-import { look } from './git.js';
+import { patiently, run } from './git.js';
 import { gitDirOf, readGitFile } from './git-folder.js';
 import { canonicalPath, commonDirOf } from './git-read.js';
 
@@ -18,7 +18,7 @@ export interface ListedWorktree {
 }
 
 export async function listWorktrees(repo: string): Promise<readonly ListedWorktree[]> {
-  const out = await look(repo, ['worktree', 'list', '--porcelain', '-z']);
+  const { stdout: out } = await patiently(() => run(repo, ['worktree', 'list', '--porcelain', '-z']));
   return out
     .split('\0\0')
     .map((record) => new Map(record.split('\0').map(keyAndValue)))

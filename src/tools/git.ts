@@ -4,7 +4,8 @@
  * - `look` goes through simple-git. For reading, where git prints something.
  * - `run` starts git directly. For what simple-git does badly: commands that print nothing (50 ms extra there),
  *   answers by exit code, an index file or an input of their own, the network, and changes, which must not die
- *   half way when Ctrl-C hits the terminal's process group.
+ *   half way when Ctrl-C hits the terminal's process group. And for what plan and status ask: loading simple-git
+ *   would take them longer than their answer.
  *
  * Both: no hooks, no fsmonitor, no optional locks, no password prompt, and none of the variables by which a
  * calling git (an alias, a hook) would point us at another repository. A git that ends otherwise than with
