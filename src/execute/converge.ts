@@ -280,6 +280,9 @@ async function recordPlan(
       if (recorded !== null && known === undefined) await store.addRepo(run.id, repo);
       // One that comes back keeps its branch; its worktree is made again.
       else if (known?.removed && !repo.removed) await store.updateRepo(run.id, repo.name, { removed: false });
+      const { source, baseBranch } = repo;
+      // Until a branch was made in it, a repo is what the manifest says.
+      if (known !== undefined) await store.updateRepo(run.id, repo.name, { source, baseBranch });
     }
     for (const agent of run.agents) {
       const known = recorded?.agents.find((a) => a.name === agent.name);

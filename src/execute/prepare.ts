@@ -1,8 +1,8 @@
 /** From a manifest and what is recorded of it to a plan. Looks at the world, writes nothing. */
 import { randomBytes } from 'node:crypto';
 import type { Intent } from '../manifest/intent.js';
-import { diffIntents } from '../plan/diff.js';
-import { draftRun, type Identity, type Surroundings, withIntent } from '../plan/draft.js';
+import { changesOf } from '../plan/diff.js';
+import { draftRun, type Identity, knowsSource, type Surroundings, withIntent } from '../plan/draft.js';
 import { compile, type Plan, type Request, sameIntent } from '../plan/plan.js';
 import type { RecordedRun } from '../plan/recorded.js';
 import { reconcile } from '../sentinels/reconcile.js';
@@ -45,8 +45,7 @@ export async function prepare(
   if (request.kind === 'apply' && recorded !== null && isFinished(recorded, intent)) {
     return { plan: nothingToDo(recorded, intent), looked: null };
   }
-  const knowsAll =
-    recorded !== null && intent.repos.every((repo) => recorded.repos.some((r) => r.name === repo.name));
+  const knowsAll = recorded !== null && intent.repos.every((repo) => knowsSource(recorded, repo));
   const around =
     knowsAll && recorded !== null
       ? { ...keptSurroundings(recorded, env), problems: [] }
@@ -56,7 +55,7 @@ export async function prepare(
 
   // What must not be changed is refused before any remote is asked.
   const refusedAlready =
-    recorded !== null && diffIntents(recorded.intent, intent).some((change) => change.refusal !== null);
+    recorded !== null && changesOf(recorded, intent).some((change) => change.refusal !== null);
   const dropped = run.repos.filter((repo) => repo.removed).map((repo) => repo.name);
   const look: Look = {
     stateFolder,

@@ -1,5 +1,6 @@
 /** What changed in a manifest since it was last applied, and what each change may do to a run. Pure. */
 import type { AgentIntent, Criterion, Intent, RepoIntent } from '../manifest/intent.js';
+import type { RecordedRun } from './recorded.js';
 import type { Refusal } from './steps.js';
 
 /** One edited place of the manifest. */
@@ -13,8 +14,22 @@ export interface ManifestChange {
   readonly refusal: Refusal | null;
 }
 
+/** Whether a run works on a repo: a branch was made in it. Before that its place and its base may still be chosen. */
+export function isInUse(run: RecordedRun, name: string): boolean {
+  return run.repos.some((repo) => repo.name === name && repo.baseCommit !== null);
+}
+
+/** What changed from what was applied of a run to what is declared now. */
+export function changesOf(run: RecordedRun, intent: Intent): readonly ManifestChange[] {
+  return diffIntents(run.intent, intent, (name) => isInUse(run, name));
+}
+
 /** What changed from `before` to `after`, in the order of the manifest. */
-export function diffIntents(before: Intent, after: Intent): readonly ManifestChange[] {
+export function diffIntents(
+  before: Intent,
+  after: Intent,
+  inUse: (repo: string) => boolean = () => true,
+): readonly ManifestChange[] {
   const changes: ManifestChange[] = [];
   const add = (path: string, effect: 'in_place' | 'restart', a: unknown, b: unknown): void => {
     if (!same(a, b)) changes.push({ path, effect, before: show(a), after: show(b), refusal: null });
@@ -34,7 +49,7 @@ export function diffIntents(before: Intent, after: Intent): readonly ManifestCha
   refuse('/ticket/id', 'ticket_changed', before.ticket.id, after.ticket.id, NEW_RUN);
   add('/ticket/title', 'in_place', before.ticket.title, after.ticket.title);
   add('/ticket/topics', 'in_place', before.ticket.topics, after.ticket.topics);
-  changes.push(...diffRepos(before.repos, after.repos));
+  changes.push(...diffRepos(before.repos, after.repos, inUse));
   refuse('/workspace/root', 'workspace_changed', before.workspace.root, after.workspace.root, NEW_RUN);
   refuse('/workspace/branch', 'workspace_changed', before.workspace.branch, after.workspace.branch, NEW_RUN);
   add('/intake/goal', 'in_place', before.intake.goal, after.intake.goal);
@@ -69,14 +84,20 @@ function limitsThatDiffer(before: Intent['policy'], after: Intent['policy']): re
 const NEW_RUN =
   'put the old value back, or end this run (metawsm cleanup) and apply again, or apply with --new-run';
 
-function diffRepos(before: readonly RepoIntent[], after: readonly RepoIntent[]): ManifestChange[] {
+function diffRepos(
+  before: readonly RepoIntent[],
+  after: readonly RepoIntent[],
+  inUse: (repo: string) => boolean,
+): ManifestChange[] {
   const changes: ManifestChange[] = [];
   for (const old of before) {
     const now = after.find((repo) => repo.name === old.name);
     const path = `/repos/${old.name}`;
+    const used = inUse(old.name);
     if (now === undefined) {
       const renamed = after.find(
         (repo) =>
+          used &&
           same(repo.source, old.source) &&
           old.source.kind !== 'registry' &&
           !before.some((b) => b.name === repo.name),
@@ -96,7 +117,17 @@ function diffRepos(before: readonly RepoIntent[], after: readonly RepoIntent[]):
       }
       continue;
     }
-    if (!same(old.source, now.source)) {
+    if (!used) {
+      for (const [key, a, b] of [
+        ['path', old.source, now.source],
+        ['base_branch', old.baseBranch, now.baseBranch],
+      ] as const) {
+        if (same(a, b)) continue;
+        const shown = { before: show(a), after: show(b) };
+        changes.push({ path: `${path}/${key}`, effect: 'in_place', ...shown, refusal: null });
+      }
+    }
+    if (used && !same(old.source, now.source)) {
       changes.push(
         refused(
           `${path}/path`,
@@ -107,7 +138,7 @@ function diffRepos(before: readonly RepoIntent[], after: readonly RepoIntent[]):
         ),
       );
     }
-    if (old.baseBranch !== now.baseBranch) {
+    if (used && old.baseBranch !== now.baseBranch) {
       changes.push(
         refused(
           `${path}/base_branch`,

@@ -3,6 +3,7 @@
  * recorded one with what the changed manifest adds, drops and edits. Pure.
  */
 import type { AgentIntent, Intent, RepoIntent, SessionKind } from '../manifest/intent.js';
+import { canonical, isInUse } from './diff.js';
 import { decideCriterionRepos } from './evidence.js';
 import { branchName, sessionName, workspaceName } from './names.js';
 import type { RecordedAgent, RecordedRepo, RecordedRun } from './recorded.js';
@@ -64,10 +65,7 @@ export function draftRun(intent: Intent, identity: Identity, surroundings: Surro
 export function withIntent(run: RecordedRun, intent: Intent, surroundings: Surroundings): RecordedRun {
   const session = intent.session === 'auto' ? run.session : intent.session;
   const repos = [
-    ...run.repos.map((repo) => ({
-      ...repo,
-      removed: !intent.repos.some((r) => r.name === repo.name),
-    })),
+    ...run.repos.map((repo) => keptRepo(run, intent, repo, surroundings)),
     ...intent.repos
       .filter((repo) => !run.repos.some((known) => known.name === repo.name))
       .map((repo) => draftRepo(run, intent, repo, surroundings)),
@@ -87,6 +85,28 @@ export function withIntent(run: RecordedRun, intent: Intent, surroundings: Surro
   const criterionRepos = decideCriterionRepos(run.criterionRepos, intent);
   const { manifestPath } = intent;
   return { ...run, manifestPath, intent, session, repos, agents: [...kept, ...added], criterionRepos };
+}
+
+/** A repo that is known already, as the manifest wants it now. */
+function keptRepo(
+  run: RecordedRun,
+  intent: Intent,
+  repo: RecordedRepo,
+  surroundings: Surroundings,
+): RecordedRepo {
+  const wanted = intent.repos.find((r) => r.name === repo.name);
+  if (wanted === undefined) return { ...repo, removed: true };
+  const kept = { ...repo, removed: false };
+  if (isInUse(run, repo.name)) return kept;
+  const source = knowsSource(run, wanted) ? repo.source : (surroundings.sources[repo.name] ?? repo.source);
+  return { ...kept, source, baseBranch: wanted.baseBranch };
+}
+
+/** Whether a run has decided where a repo is, and the manifest says nothing else since. */
+export function knowsSource(run: RecordedRun, wanted: RepoIntent): boolean {
+  if (isInUse(run, wanted.name)) return true;
+  const before = run.intent.repos.find((repo) => repo.name === wanted.name);
+  return before !== undefined && canonical(before.source) === canonical(wanted.source);
 }
 
 function draftRepo(

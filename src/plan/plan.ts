@@ -7,7 +7,7 @@ import type { Intent } from '../manifest/intent.js';
 import { decideAgents } from './agents.js';
 import { deliveryKind, noneReason } from './delivery.js';
 import { desiredSteps } from './desired.js';
-import { diffIntents, type ManifestChange } from './diff.js';
+import { changesOf, diffIntents, type ManifestChange } from './diff.js';
 import { type DraftStep, finish } from './identity.js';
 import type { RunState } from './lifecycle.js';
 import type { Observed, Problem, Warning } from './observed.js';
@@ -90,7 +90,7 @@ export function summarize(plan: Plan): Record<Exclude<StepAction, 'none'> | 'ref
 /** Compile the plan. */
 export function compile(input: PlanInput): Plan {
   const { run, recorded, observed, outcome, request } = input;
-  const manifestChanges = recorded === null ? [] : diffIntents(recorded.intent, run.intent);
+  const manifestChanges = recorded === null ? [] : changesOf(recorded, run.intent);
   const state = outcome?.run?.state ?? recorded?.state ?? null;
   const refused: Refusal[] = [];
   for (const change of manifestChanges) if (change.refusal !== null) refused.push(change.refusal);

@@ -1,4 +1,4 @@
-import { appendFileSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { appendFileSync, existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { expect } from 'vitest';
 import type { Plan } from '../support/documents.js';
@@ -108,6 +108,36 @@ test.for(refusedChanges)('a changed %s is refused, and nothing else is done', as
   expect(after.run.state).toBe('running');
   expect(after.agents).toMatchObject([{ name: 'agent', attempt: 1 }]);
   expect(await rig.runs()).toHaveLength(1);
+});
+
+test('base and path of a repo may be mended until a branch was made in it', async ({ rig }) => {
+  const api = await rig.repo('api', { origin: true });
+  const other = await rig.repo('other');
+  const [base, develop] = [
+    await other.git('rev-parse', 'main'),
+    await other.commit('Next', { 'b.txt': 'b' }),
+  ];
+  await other.git('branch', 'develop');
+  await other.git('reset', '-q', '--hard', base);
+  renameSync(api.origin ?? '', `${api.origin}-away`);
+  rig.manifest({ agents: [] });
+  await rig.run('apply run.yaml', { code: 1 });
+
+  rig.manifest({ agents: [], repos: [{ name: 'api', path: '../repos/other' }], base_branch: 'develop' });
+  const { stdout } = await rig.run('plan run.yaml --detailed-exitcode', { code: 2 });
+  expect(stdout).toMatch(/^ {2}~ \/repos\/api\/base_branch \(in place\) {2}main -> develop$/m);
+  await rig.run('apply run.yaml');
+  expect(await rig.repoNamed()).toMatchObject({
+    source: other.path,
+    base_branch: 'develop',
+    base_commit: develop,
+  });
+  expect(await api.worktrees()).toEqual([]);
+  expect(await rig.runs()).toHaveLength(1);
+  await rig.run('plan run.yaml --detailed-exitcode');
+
+  rig.manifest({ agents: [], repos: [{ name: 'api', path: '../repos/other' }] });
+  await rig.run('apply run.yaml', { code: 4 });
 });
 
 test('a new repo and a new agent join a live run', async ({ rig }) => {
