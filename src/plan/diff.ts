@@ -205,8 +205,8 @@ function diffAgents(before: readonly AgentIntent[], after: readonly AgentIntent[
       changes.push({
         path: `${path}/${key}`,
         effect: 'restart',
-        before: hidden ? Object.keys(old.env).sort().join(' ') : show(old[key]),
-        after: hidden ? Object.keys(now.env).sort().join(' ') : show(now[key]),
+        before: hidden ? envNames(old.env, old.env) : show(old[key]),
+        after: hidden ? envNames(now.env, old.env) : show(now[key]),
         refusal: null,
       });
     }
@@ -233,6 +233,14 @@ function diffAgents(before: readonly AgentIntent[], after: readonly AgentIntent[
       });
   }
   return changes;
+}
+
+/** The names of variables, with those marked that have another value than before. */
+function envNames(env: AgentIntent['env'], before: AgentIntent['env']): string {
+  const named = Object.keys(env).sort();
+  return named
+    .map((name) => (name in before && before[name] !== env[name] ? `${name} (changed)` : name))
+    .join(' ');
 }
 
 function diffCriteria(before: readonly Criterion[], after: readonly Criterion[]): ManifestChange[] {

@@ -530,11 +530,11 @@ describe('a removed agent', () => {
   });
 });
 
-test('values of env are never shown', () => {
+test('values of env are never shown, only whose value is another one', () => {
   const before = makeIntent({ agents: [agentIntent('agent', { env: { TOKEN: 'old-secret' } })] });
   const after = makeIntent({ agents: [agentIntent('agent', { env: { TOKEN: 'new-secret', B: 'x' } })] });
   const changes = diffIntents(before, after);
-  expect(changes).toMatchObject([{ path: '/agents/agent/env', before: 'TOKEN', after: 'B TOKEN' }]);
+  expect(changes).toMatchObject([{ path: '/agents/agent/env', before: 'TOKEN', after: 'B TOKEN (changed)' }]);
   expect(JSON.stringify(changes)).not.toMatch(/secret/);
 });
 
