@@ -62,7 +62,7 @@ function verdict(plan: Plan): string {
     // What an operator asks for by hand is no wish of the manifest's.
     return plan.request === 'apply'
       ? 'No changes. Everything the manifest asks for is there.'
-      : `No steps: there is nothing to ${plan.request === 'cleanup' ? 'clean up' : plan.request}.`;
+      : 'No steps: nothing is to be executed.';
   }
   const counts = summarize(plan);
   const parts = (['create', 'run', 'update', 'replace', 'delete'] as const)

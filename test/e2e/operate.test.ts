@@ -353,6 +353,18 @@ test('a second manifest for a ticket with an open run is refused, naming both', 
   expect(await rig.runs()).toHaveLength(1);
 });
 
+test('resume leads a run out of stopped also where all its agents are done', async ({ rig }) => {
+  await rig.repo('api');
+  rig.manifest({ agent: { command: agent('complete') } });
+  await rig.run('apply run.yaml --wait');
+  await rig.run('cleanup run.yaml --keep-workspaces');
+  await rig.run('apply run.yaml', { code: 4 });
+  await rig.run('resume run.yaml');
+  expect(await rig.state()).toBe('completed');
+  await rig.run('apply run.yaml');
+  expect(rig.starts()).toBe(1);
+});
+
 test('a manifest that was moved keeps its run', async ({ rig }) => {
   await rig.repo('api');
   const manifest = rig.manifest();
