@@ -44,7 +44,7 @@ export const GLOBAL_OPTIONS: readonly OptionSpec[] = [
   { flags: '--state <dir>', description: 'The state folder', value: 'folder' },
   { flags: '--lock-timeout <duration>', description: 'How long to wait for a run (10s)', value: 'duration' },
   { flags: '--json', description: 'Print machine-readable results on stdout' },
-  { flags: '--quiet', description: 'Print results, warnings and errors only' },
+  { flags: '--quiet', description: 'Print no progress, and nothing of what ends well' },
   { flags: '--verbose', description: 'Print every step and what goes on in it' },
   { flags: '--no-color', description: 'Print without colours' },
 ];

@@ -35,9 +35,10 @@ export function commandsOf(step: Step, run: RecordedRun, action: StepAction): re
       return [argv(['git', 'update-ref', step.backup, '<commit of the worktree>', ''], step.source), remove];
     }
     case 'deliver.merge':
-      return step.merges.map((merge) =>
-        argv(['git', 'merge', '--ff', merge.branch, '# into', merge.base], merge.source),
-      );
+      return step.merges.flatMap(({ base, branch, source }) => [
+        argv(['git', 'merge-tree', '--write-tree', base, branch], source),
+        argv(['git', 'update-ref', `refs/heads/${base}`, '<what is merged>', `<${base} now>`], source),
+      ]);
     case 'deliver.push':
       return [argv(['git', 'push', 'origin', `${step.branch}:refs/heads/${step.branch}`], step.source)];
     case 'deliver.pull-request':
@@ -48,7 +49,7 @@ export function commandsOf(step: Step, run: RecordedRun, action: StepAction): re
         ),
       ];
     case 'branch.delete':
-      return [argv(['git', 'branch', '--delete', step.branch], step.source)];
+      return [argv(['git', 'update-ref', '-d', `refs/heads/${step.branch}`], step.source)];
     case 'setup.run':
       return [declared(step.command, step.cwd, [])];
     case 'agent.start':

@@ -55,6 +55,17 @@ function delivery(state: RecordedDelivery['state']): RecordedDelivery {
   return { repo: 'api', kind: 'merge', state, head: HEADS.api, ...ref, at: 1 };
 }
 
+test('the commands that are shown are those that move refs', () => {
+  const { steps } = planned(recordedRun({ state: 'completed' }));
+  const argvOf = (id: string) => steps.find((step) => step.id === id)?.commands.map(({ argv }) => argv);
+  const branch = recordedRun({}).repos[0]?.branch;
+  expect(argvOf('deliver.merge')).toEqual([
+    ['git', 'merge-tree', '--write-tree', 'main', branch],
+    ['git', 'update-ref', 'refs/heads/main', '<what is merged>', '<main now>'],
+  ]);
+  expect(argvOf('branch.delete/api')).toEqual([['git', 'update-ref', '-d', `refs/heads/${branch}`]]);
+});
+
 describe('what becomes of the branches', () => {
   test.each<[MergeIntent, Partial<RepoIntent>, ReturnType<typeof deliveryKind>, string]>([
     ['default', {}, 'merge', 'default'],
