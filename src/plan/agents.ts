@@ -108,10 +108,13 @@ function decide(
     // The others are left as they are; only what was never started is missing.
     if (verdict !== 'not_started' && verdict !== 'starting') return none;
   }
-  if (request.kind === 'resume' && !live && verdict !== 'completed' && verdict !== 'starting') {
+  // Stopped, and it lives: a stop was cut off between its record and the agent's end.
+  const ended = !live || verdict === 'stopped';
+  if (request.kind === 'resume' && ended && verdict !== 'completed' && verdict !== 'starting') {
     return start(
       agent.attempt === 0 ? 'create' : 'replace',
       agent.attempt === 0 ? 'first start' : `resume: ${wordFor(seen)}`,
+      { replace: live },
     );
   }
 

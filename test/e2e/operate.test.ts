@@ -51,7 +51,8 @@ test('resume goes on with a run whose stop was cut off', async ({ rig }) => {
   await rig.applied();
   const stopping = rig.spawn('stop run.yaml --json');
   stopping.onLine((line) => {
-    if ((JSON.parse(line) as EventLine).state === 'stopping') stopping.kill('SIGKILL');
+    // Its first step: by then it is recorded that the run is being stopped.
+    if ((JSON.parse(line) as EventLine).type === 'step') stopping.kill('SIGKILL');
   });
   await stopping.result;
   await rig.run('apply run.yaml', { code: 4 });
