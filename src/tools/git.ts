@@ -90,7 +90,7 @@ export function look(cwd: string, args: readonly string[]): Promise<string> {
 
 /** Tries of a call that met a worktree which another git was just making, and the first pause between them. */
 const TRIES = 6;
-const FIRST_PAUSE_MS = 10;
+const FIRST_PAUSE_MS = 20;
 
 /**
  * git makes the files of a new worktree one by one, and every git that lists the worktrees meanwhile fails. Only for
@@ -103,7 +103,7 @@ export async function patiently<T>(call: () => Promise<T>): Promise<T> {
     } catch (error) {
       const meets = error instanceof ToolFailure && /failed to read .*commondir/.test(error.stderr);
       if (!meets || tried === TRIES) throw error;
-      await pause(FIRST_PAUSE_MS * 2 ** tried);
+      await pause(FIRST_PAUSE_MS * 2 ** (tried - 1));
     }
   }
 }

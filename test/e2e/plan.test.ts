@@ -3,7 +3,7 @@ import path from 'node:path';
 import { expect } from 'vitest';
 import type { Plan } from '../support/documents.js';
 import type { Repo } from '../support/repo.js';
-import { agent, hasTmux, offers, type Rig, test } from '../support/rig.js';
+import { agent, hasTmux, type Rig, test } from '../support/rig.js';
 
 test('plan writes nothing at all: no state folder, no ref, no fetch', async ({ rig }) => {
   const api = await rig.repo('api', { origin: true });
@@ -95,24 +95,21 @@ test('plan shows the exact command, with what codex needs put into it', async ({
   expect(await commandOf(['codex', 'exec', 'x'])).toContain(`"codex","exec","${flag}","x"`);
 });
 
-test.skipIf(!offers('plan', '--out'))(
-  'a saved plan is executed as it was saved, or refused',
-  async ({ rig }) => {
-    await rig.repo('api');
-    rig.manifest({ agents: [] });
-    await rig.run('plan run.yaml --out saved.plan');
-    expect(existsSync(rig.stateFolder)).toBe(false);
-    rig.manifest({ agents: [], ticket: 'ABC-2' });
-    await rig.run('apply saved.plan', { code: 4 });
+test('a saved plan is executed as it was saved, or refused', async ({ rig }) => {
+  await rig.repo('api');
+  rig.manifest({ agents: [] });
+  await rig.run('plan run.yaml --out saved.plan');
+  expect(existsSync(rig.stateFolder)).toBe(false);
+  rig.manifest({ agents: [], ticket: 'ABC-2' });
+  await rig.run('apply saved.plan', { code: 4 });
 
-    rig.manifest({ agents: [] });
-    await rig.run('plan run.yaml --out saved.plan');
-    await rig.run('apply saved.plan');
-    expect(await rig.state()).toBe('completed');
-    // Done once: the world is another now.
-    await rig.run('apply saved.plan', { code: 4 });
-  },
-);
+  rig.manifest({ agents: [] });
+  await rig.run('plan run.yaml --out saved.plan');
+  await rig.run('apply saved.plan');
+  expect(await rig.state()).toBe('completed');
+  // Done once: the world is another now.
+  await rig.run('apply saved.plan', { code: 4 });
+});
 
 test('a saved plan counts for its state folder and its manifest, and alone', async ({ rig }) => {
   await rig.repo('api');

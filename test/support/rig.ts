@@ -34,15 +34,6 @@ export function agent(script: string, ...args: string[]): string[] {
   return ['sh', path.join(agentsFolder, `${script}.sh`), ...args];
 }
 
-/** Whether a command has an option yet: tests of what comes in a later version are skipped until it is there. */
-export function offers(command: string, option: string): boolean {
-  try {
-    return execFileSync(process.execPath, [main, command, '--help'], { encoding: 'utf8' }).includes(option);
-  } catch {
-    return false;
-  }
-}
-
 /** A manifest as an object; a key set to undefined is left out. */
 export type ManifestKeys = Record<string, unknown>;
 
