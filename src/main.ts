@@ -1,7 +1,8 @@
 #!/usr/bin/env node
 /** The composition root: reads the command line, runs one command, and sets the exit code. */
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import module from 'node:module';
+import { tmpdir } from 'node:os';
 
 const words = process.argv.slice(2);
 const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as {
@@ -12,8 +13,9 @@ if (words.length === 1 && (words[0] === '--version' || words[0] === '-v')) {
   // Nothing else is loaded for this.
   process.stdout.write(`metawsm ${version}\n`);
 } else {
-  // Node 20 has none.
-  (module as { readonly enableCompileCache?: () => unknown }).enableCompileCache?.();
+  // Node 20 has none. A temporary directory that is missing would be made for it.
+  if (existsSync(tmpdir()))
+    (module as { readonly enableCompileCache?: () => unknown }).enableCompileCache?.();
   process.exitCode = await main();
 }
 

@@ -423,12 +423,14 @@ test('HOME unset, TMPDIR unset or missing', async ({ rig }) => {
   await rig.untilFile('alive-agent-1');
   const { repos } = await rig.status();
   writeFileSync(path.join(repos[0]?.path ?? '', 'new.txt'), 'x');
+  const missing = path.join(rig.dir, 'nowhere/at/all');
   for (const command of ['status run.yaml', 'plan run.yaml', 'runs', 'logs run.yaml']) {
-    const result = await withEnv(rig, command, { ...env, TMPDIR: '/nowhere/at/all' });
+    const result = await withEnv(rig, command, { ...env, TMPDIR: missing });
     expect(result.code, result.text).toBe(0);
   }
   // Saving needs a temporary index: said where there is no place for one, and nothing is removed.
-  const nowhere = await withEnv(rig, 'cleanup run.yaml --force', { ...env, TMPDIR: '/nowhere/at/all' });
+  const nowhere = await withEnv(rig, 'cleanup run.yaml --force', { ...env, TMPDIR: missing });
+  expect(existsSync(path.dirname(missing))).toBe(false);
   expectWords(nowhere);
   if (nowhere.code !== 0) expect(existsSync(path.join(repos[0]?.path ?? '', 'new.txt'))).toBe(true);
   const cleaned = await withEnv(rig, 'cleanup run.yaml --force', env);

@@ -85,6 +85,6 @@ test('outside a repository ttmp beside the manifest, else in the state folder', 
   const beside = make(folder, 'x/ttmp');
   expect(lookFrom(path.join(folder, 'x'), folder)).toEqual({ root: beside, how: 'folder' });
   // A .git that points nowhere is no repository.
-  writeFileSync(path.join(folder, '.git'), 'gitdir: /nowhere\n');
+  writeFileSync(path.join(folder, '.git'), `gitdir: ${folder}/nowhere\n`);
   expect(lookFrom(path.join(folder, 'x'), folder).how).toBe('folder');
 });
