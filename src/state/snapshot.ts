@@ -1,10 +1,9 @@
 /** A look at a database that writes nothing at all: no file, no -wal, no -shm. */
-import { randomBytes } from 'node:crypto';
 import type { BigIntStats } from 'node:fs';
-import { copyFile, mkdir, rm, stat } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { copyFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
+import { withScratchFolder } from '../tools/scratch.js';
 import { Database } from './database.js';
 import { checkedVersion, migrate } from './migrations.js';
 import { codeOf, fileProblem, StateProblem } from './problem.js';
@@ -84,17 +83,15 @@ async function looked(path: string): Promise<BigIntStats | null> {
 
 async function copyToMemory(file: string, how: How, version: string): Promise<Database | null> {
   if (how !== 'copy') return load(file, file, how === 'immutable', version);
-  const folder = join(tmpdir(), `metawsm-${randomBytes(8).toString('hex')}`);
   try {
-    await mkdir(folder, { mode: 0o700 });
-    const copy = join(folder, 'metawsm.db');
-    await copyFile(file, copy);
-    await copyFile(`${file}-wal`, `${copy}-wal`);
-    return await load(copy, file, false, version);
+    return await withScratchFolder(async (folder) => {
+      const copy = join(folder, 'metawsm.db');
+      await copyFile(file, copy);
+      await copyFile(`${file}-wal`, `${copy}-wal`);
+      return load(copy, file, false, version);
+    });
   } catch (error) {
     throw fileProblem(error, file);
-  } finally {
-    await rm(folder, { recursive: true, force: true });
   }
 }
 

@@ -1,6 +1,5 @@
 /** The worktrees in which a branch is checked out, and whether they can be moved with it. Nothing here writes. */
-import { copyFile, lstat, mkdtemp, rm, stat, utimes } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { copyFile, lstat, stat, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import { lastLines } from './failure.js';
 import { run } from './git.js';
@@ -8,6 +7,7 @@ import { gitDirOf, isThere } from './git-folder.js';
 import type { GitEnv } from './git-merge-tree.js';
 import { worktreeStatus } from './git-status.js';
 import { listWorktrees } from './git-worktree.js';
+import { withScratchFolder } from './scratch.js';
 
 /** A worktree that has the base checked out. */
 export interface BaseCheckout {
@@ -275,8 +275,7 @@ async function differing(
   for (const name of files) if (absent.has(name) && (await isThere(join(path, name)))) different.add(name);
   const present = files.filter((name) => !absent.has(name));
   if (present.length === 0) return different;
-  const folder = await mkdtemp(join(tmpdir(), 'metawsm-index-'));
-  try {
+  await withScratchFolder(async (folder) => {
     const withIndex = { ...env, GIT_INDEX_FILE: join(folder, 'index') };
     await run(path, ['read-tree', '--no-sparse-checkout', tree], { env: withIndex });
     // The names may be too many for one command line.
@@ -292,9 +291,7 @@ async function differing(
       );
       for (const name of names(stdout)) different.add(name);
     }
-  } finally {
-    await rm(folder, { recursive: true, force: true });
-  }
+  });
   return different;
 }
 
@@ -306,8 +303,7 @@ async function gitsObjection(
   settle: readonly IndexEntry[],
   env: GitEnv,
 ): Promise<string | null> {
-  const folder = await mkdtemp(join(tmpdir(), 'metawsm-index-'));
-  try {
+  return withScratchFolder(async (folder) => {
     const index = join(folder, 'index');
     const gitDir = await gitDirOf(path);
     const original = gitDir === null ? null : join(gitDir, 'index');
@@ -324,9 +320,7 @@ async function gitsObjection(
       okCodes: [0, 128],
     });
     return exitCode === 0 ? null : `git cannot move what is checked out in ${path}: ${lastLines(stderr, 5)}`;
-  } finally {
-    await rm(folder, { recursive: true, force: true });
-  }
+  });
 }
 
 /** The command that brings a checkout from one commit to another, as `git merge --ff-only` does it. */

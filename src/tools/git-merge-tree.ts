@@ -1,10 +1,9 @@
 /** Merging two commits in the object store alone: no ref, no index and no file of a worktree changes. */
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { lastLines } from './failure.js';
 import { run } from './git.js';
 import { commonDirOf } from './git-read.js';
+import { withScratchFolder } from './scratch.js';
 
 /** Added to git's environment. */
 export type GitEnv = Readonly<Record<string, string>>;
@@ -70,16 +69,13 @@ async function mergeDrivers(repo: string): Promise<readonly string[]> {
  */
 export async function withScratchObjects<T>(repo: string, work: (env: GitEnv) => Promise<T>): Promise<T> {
   const real = join(await commonDirOf(repo), 'objects');
-  const folder = await mkdtemp(join(tmpdir(), 'metawsm-objects-'));
-  try {
-    return await work({
+  return withScratchFolder((folder) =>
+    work({
       GIT_OBJECT_DIRECTORY: folder,
       // A list with colons between; a quoted entry may hold one itself.
       GIT_ALTERNATE_OBJECT_DIRECTORIES: `"${real.replace(/["\\]/g, '\\$&')}"`,
-    });
-  } finally {
-    await rm(folder, { recursive: true, force: true });
-  }
+    }),
+  );
 }
 
 /** Whether `ancestor` is `commit` or one that led to it. */

@@ -1,6 +1,5 @@
 /** Moving the local base branch, with what is checked out of it; taking that back; deleting a delivered branch. */
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { lastLines, ToolFailure } from './failure.js';
 import { type RunOptions, run } from './git.js';
@@ -15,6 +14,7 @@ import {
 import { inUse } from './git-in-use.js';
 import { branchInfo, commitOf } from './git-read.js';
 import { listWorktrees } from './git-worktree.js';
+import { withScratchFolder } from './scratch.js';
 
 export interface BaseMove {
   readonly repo: string;
@@ -206,17 +206,14 @@ async function takeBack(
 /** Brings files to what a commit has, and leaves the index alone. */
 async function writeFiles(path: string, commit: string, entries: readonly IndexEntry[]): Promise<void> {
   if (entries.length === 0) return;
-  const folder = await mkdtemp(join(tmpdir(), 'metawsm-index-'));
-  try {
+  await withScratchFolder(async (folder) => {
     const env = { GIT_INDEX_FILE: join(folder, 'index') };
     await run(path, ['read-tree', commit], { env });
     const there = entries.filter((entry) => !isAbsent(entry));
     const input = there.map((entry) => `${entry.path}\0`).join('');
     await run(path, ['checkout-index', '--force', '-z', '--stdin'], { env, input });
     for (const entry of entries) if (isAbsent(entry)) await rm(join(path, entry.path), { force: true });
-  } finally {
-    await rm(folder, { recursive: true, force: true });
-  }
+  });
 }
 
 /** Whether the files of a checkout were moved while the branch was not: git writes the index last. */

@@ -1,7 +1,6 @@
 /** What has changed in a worktree, and what of it exists nowhere else. Nothing here writes. */
 import { createHash } from 'node:crypto';
-import { constants, copyFile, lstat, mkdtemp, open, readlink, rm, utimes } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { constants, copyFile, lstat, open, readlink, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ToolFailure } from './failure.js';
 import { run } from './git.js';
@@ -9,6 +8,7 @@ import type { ConfigSnapshot } from './git-config.js';
 import { ALL_FILTERS, type FiltersOff, filtersOff, mayHoldRepositories } from './git-filters.js';
 import { gitDirOf, isThere } from './git-folder.js';
 import { type GitOperation, operationIn } from './git-read.js';
+import { withScratchFolder } from './scratch.js';
 import { isTemporary } from './temporary.js';
 
 /** What metawsm put into a worktree: path relative to it → sha256 of the content, or `link:<target>`. */
@@ -288,8 +288,7 @@ export async function withIndexCopy<T>(
   path: string,
   work: (env: Readonly<Record<string, string>>) => Promise<T>,
 ): Promise<T> {
-  const folder = await mkdtemp(join(tmpdir(), 'metawsm-index-'));
-  try {
+  return withScratchFolder(async (folder) => {
     const index = join(folder, 'index');
     const gitDir = await gitDirOf(path);
     const env = { GIT_INDEX_FILE: index };
@@ -301,9 +300,7 @@ export async function withIndexCopy<T>(
       await run(path, ['read-tree', 'HEAD'], { env });
     }
     return await work(env);
-  } finally {
-    await rm(folder, { recursive: true, force: true });
-  }
+  });
 }
 
 /** Commits in submodules that no remote of theirs has: their repositories go with the worktree. */

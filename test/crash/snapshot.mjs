@@ -175,7 +175,7 @@ async function gitLines(world) {
 /** Everything outside of git's own data, with the text of what metawsm writes for people and agents. */
 function fileLines(world, plain) {
   const lines = [];
-  for (const root of ['project', 'repos', 'workspaces', 'origin']) {
+  for (const root of ['project', 'repos', 'workspaces', 'origin', 'tmp']) {
     const base = path.join(world.dir, root);
     if (!fs.existsSync(base)) continue;
     for (const file of walk(base)) {

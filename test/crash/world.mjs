@@ -32,6 +32,7 @@ export class World {
     HOME: path.join(this.dir, 'home'),
     LANG: 'C.UTF-8',
     TMUX_TMPDIR: path.join(this.dir, 't'),
+    TMPDIR: path.join(this.dir, 'tmp'),
     GIT_CONFIG_NOSYSTEM: '1',
     // The same commits in every world.
     GIT_AUTHOR_DATE: '2026-01-02T03:04:05Z',
@@ -46,7 +47,7 @@ export class World {
   /** A world with its repositories (one with a remote, one local, one to be cloned) and its manifest. */
   static async create(session) {
     const world = new World(session);
-    for (const name of ['home', 't']) fs.mkdirSync(path.join(world.dir, name));
+    for (const name of ['home', 't', 'tmp']) fs.mkdirSync(path.join(world.dir, name));
     world.write(
       'home/.gitconfig',
       '[user]\n\tname = Operator\n\temail = operator@example.com\n[init]\n\tdefaultBranch = main\n' +
