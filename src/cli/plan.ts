@@ -11,6 +11,7 @@ import type { Refusal } from '../plan/steps.js';
 import { paint } from '../report/paint.js';
 import { planDocument, plansDocument } from '../report/plan-json.js';
 import { planText } from '../report/plan-text.js';
+import type { LockHolder } from '../state/locks.js';
 import { Store } from '../state/store.js';
 import { writeAtomic } from '../tools/files.js';
 import type { CommandModule } from './commands.js';
@@ -71,6 +72,7 @@ async function planFor(
   const store = folder.exists ? await Store.openReadOnly(folder.path, storeOptions(ctx)) : null;
   try {
     const { recorded, own, conflict } = await recordedFor(store, intent);
+    const holder = store === null || recorded === null ? null : await store.lockOwner(`run:${recorded.id}`);
     // A plan that is to be executed as it is decides its names now.
     const identity = out === null ? unknownIdentity(ctx.now()) : newIdentity(ctx.now());
     const prepared = await prepare(
@@ -86,7 +88,7 @@ async function planFor(
         identity,
       },
     );
-    const { plan } = prepared;
+    const plan = beside(prepared.plan, holder);
     const place = JSON.stringify([folder.path, intent.ticket.id]);
     const refusal = ticketTaken(intent, own, conflict, taken.get(place) ?? null);
     // Refused whatever is missing besides, as by apply.
@@ -99,6 +101,13 @@ async function planFor(
   } finally {
     await store?.close();
   }
+}
+
+/** A plan made while another process changes the run shows what that has not done yet, and says so. */
+function beside(plan: Plan, holder: LockHolder | null): Plan {
+  if (holder === null || !hasChanges(plan)) return plan;
+  const message = `process ${holder.pid} on ${holder.host} (metawsm ${holder.command}) is changing this run: this is what it has not finished yet`;
+  return { ...plan, warnings: [...plan.warnings, { code: 'busy', message, file: null }] };
 }
 
 /** Why a manifest gets no run: its ticket has an open one of another, or will have it by then. */

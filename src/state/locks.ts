@@ -16,6 +16,9 @@ export interface LockOwner extends Required<ProcessIdentity> {
   readonly command: string;
 }
 
+/** The owner of a lock, and since when it is: milliseconds since the epoch. */
+export type LockHolder = LockOwner & { readonly takenAt: number };
+
 /** Whether the process that an identity names lives; `unknown` is never taken over. */
 export type Probe = (identity: ProcessIdentity) => Liveness;
 
@@ -44,7 +47,7 @@ export class LockHeld extends Error {
 
   constructor(
     readonly lock: LockName,
-    readonly owner: LockOwner & { readonly takenAt: number },
+    readonly owner: LockHolder,
     /** Why it was not taken over: it lives, or that could not be found out. */
     readonly liveness: 'alive' | 'unknown',
   ) {
@@ -86,6 +89,14 @@ export class Locks {
       // Jitter: those who wait for one lock do not all come at once.
       await sleep(Math.min(left, 40 + Math.random() * 80), undefined, { ...(signal && { signal }) });
     }
+  }
+
+  /** Who holds a lock, unless that owner is provably dead. Changes nothing. */
+  async owner(name: LockName): Promise<LockHolder | null> {
+    const row = await this.context.db.get('SELECT * FROM locks WHERE name = ?', [name]);
+    if (row === undefined) return null;
+    const owner = ownerOf(row);
+    return this.probe(owner) === 'dead' ? null : owner;
   }
 
   /** Takes a lock that nobody can hold yet. Inside of the transaction that makes what it protects. */
@@ -145,7 +156,7 @@ export class Locks {
   }
 }
 
-function ownerOf(row: Row): LockOwner & { readonly takenAt: number } {
+function ownerOf(row: Row): LockHolder {
   return {
     pid: Number(row.pid),
     pidStart: String(row.pid_start),

@@ -21,7 +21,15 @@ import * as evidence from './evidence.js';
 import { createStateFolder } from './folder.js';
 import * as guidance from './guidance.js';
 import * as journal from './journal.js';
-import { type Lock, type LockName, type LockOwner, Locks, type LockWait, type Probe } from './locks.js';
+import {
+  type Lock,
+  type LockHolder,
+  type LockName,
+  type LockOwner,
+  Locks,
+  type LockWait,
+  type Probe,
+} from './locks.js';
 import * as lookup from './lookup.js';
 import { migrate } from './migrations.js';
 import { codeOf, fileProblem, StateProblem, type StateProblemCode } from './problem.js';
@@ -373,6 +381,11 @@ export class Store {
   /** Takes a lock, or throws `LockHeld` after the time. Taken over only from a provably dead owner. */
   acquireLock(name: LockName, wait: LockWait): Promise<Lock> {
     return this.#locks.acquire(name, wait);
+  }
+
+  /** Who holds a lock, unless that owner is provably dead. Changes nothing. */
+  lockOwner(name: LockName): Promise<LockHolder | null> {
+    return this.#locks.owner(name);
   }
 }
 

@@ -1,6 +1,6 @@
 import { renameSync, unlinkSync } from 'node:fs';
 import { expect } from 'vitest';
-import type { EventLine } from '../support/documents.js';
+import type { EventLine, Plan } from '../support/documents.js';
 import { isAlive } from '../support/processes.js';
 import { agent, hasTmux, test } from '../support/rig.js';
 
@@ -160,6 +160,10 @@ test('who holds a run is named, and looking at it never waits', async ({ rig }) 
   const status = await rig.status();
   expect(status).toMatchObject({ recorded: false, run: { state: 'running' } });
   expect(rig.starts()).toBe(0);
+  // What is being done is not done yet; plan says who is at it.
+  const plan = await rig.json<Plan>('plan run.yaml');
+  expect(plan).toMatchObject({ has_changes: true, warnings: [{ code: 'busy' }] });
+  expect(plan.warnings[0]?.message).toContain(`process ${first.pid} on `);
 
   rig.touch('go');
   expect((await first.result).code).toBe(0);

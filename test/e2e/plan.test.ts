@@ -55,9 +55,12 @@ test('plan beside an apply that waits sees what that recorded', async ({ rig }) 
   rig.manifest();
   const waiting = rig.spawn('apply run.yaml --wait');
   await rig.untilFile('alive-agent-1');
-  await rig.untilState('running');
+  // It starts to wait when the agent has lived for long enough.
+  await rig.until('the last step', async () =>
+    (await rig.status()).steps.every(({ state }) => state === 'done'),
+  );
   const plan = await rig.json<Plan>('plan run.yaml');
-  expect(plan).toMatchObject({ has_changes: false, run_state: 'running' });
+  expect(plan).toMatchObject({ has_changes: false, run_state: 'running', warnings: [] });
   rig.release();
   expect((await waiting.result).code).toBe(0);
 });
