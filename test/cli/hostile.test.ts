@@ -6,7 +6,7 @@ import { COMMANDS, optionsOf } from '../../src/cli/commands.js';
 import { CommandError, errorDocument, renderError } from '../../src/cli/errors.js';
 import { selectorOf } from '../../src/cli/options.js';
 import { newRun, newStore } from '../state/support.js';
-import { ACTS, fuzz, LONG } from '../support/fuzz.js';
+import { ACTS, fuzz } from '../support/fuzz.js';
 
 const flags = [
   ...new Set(COMMANDS.flatMap(optionsOf).map((spec) => /--[a-z-]+/.exec(spec.flags)?.[0] ?? '')),
@@ -43,7 +43,7 @@ const word = fc.oneof(
   ),
 );
 
-test('any words: a command line, or wrong usage that says what is wrong', LONG, () => {
+test('any words: a command line, or wrong usage that says what is wrong', () => {
   fc.assert(
     fc.property(fc.array(word, { maxLength: 7 }), (words) => {
       wantsJson(words);
@@ -77,7 +77,7 @@ test('any words: a command line, or wrong usage that says what is wrong', LONG, 
   );
 });
 
-test('an answer of any text arrives as it was typed', LONG, () => {
+test('an answer of any text arrives as it was typed', () => {
   fc.assert(
     fc.property(fc.string({ unit: 'binary', maxLength: 30 }), fc.boolean(), (text, joined) => {
       const answer = joined ? [`--answer=${text}`] : ['--answer', text];
@@ -88,7 +88,7 @@ test('an answer of any text arrives as it was typed', LONG, () => {
   );
 });
 
-test('any selector names exactly one run, or none and what there is', LONG, async () => {
+test('any selector names exactly one run, or none and what there is', async () => {
   const { store, top } = await newStore();
   const manifest = path.join(top, 'm', 'a.yaml');
   await store.createRun(newRun('run-1', manifest), { beside: false });

@@ -5,6 +5,7 @@ import { describe, expect, test as plainTest } from 'vitest';
 import { cleaner, lineSplitter, masker, type TextFilter } from '../../src/report/log-text.js';
 import { safeText } from '../../src/tools/files.js';
 import type { Status } from '../support/documents.js';
+import { fuzz } from '../support/fuzz.js';
 import { start } from '../support/processes.js';
 import { agent, hasTmux, main, test } from '../support/rig.js';
 
@@ -39,7 +40,7 @@ describe('text in pieces', () => {
       const whole = fc.property(pieces(parts), (some) => {
         expect(passed(cleaner(), some)).toBe(safeText(some.join('')));
       });
-      fc.assert(whole, { numRuns: 2_000 });
+      fc.assert(whole, fuzz(2_000));
     }
   });
 
@@ -51,7 +52,7 @@ describe('text in pieces', () => {
         for (const secret of secrets) expect(shown).not.toContain(secret);
         expect(shown.replaceAll('***', '')).not.toMatch(/[^abx]/);
       }),
-      { numRuns: 2_000 },
+      fuzz(2_000),
     );
     expect(passed(masker(['secret']), ['it is a sec', 'ret, a sec', 'ond, a se'])).toBe(
       'it is a ***, a second, a se',

@@ -2,6 +2,7 @@ import { spawnSync } from 'node:child_process';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { fillBranch, isValidBranchName } from '../../src/manifest/branch.js';
+import { fuzz } from '../support/fuzz.js';
 
 function gitAccepts(name: string): boolean {
   return spawnSync('git', ['check-ref-format', '--branch', name], { cwd: '/' }).status === 0;
@@ -95,7 +96,7 @@ describe('branch names', () => {
           expect(isValidBranchName(name)).toBe(gitAccepts(name));
         },
       ),
-      { numRuns: 150 },
+      fuzz(150),
     );
   });
 

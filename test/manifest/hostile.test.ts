@@ -5,10 +5,9 @@ import fc from 'fast-check';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { formatDiagnostic } from '../../src/manifest/diagnostic.js';
 import { loadManifest } from '../../src/manifest/load.js';
-import { fuzz, LONG } from '../support/fuzz.js';
+import { fuzz } from '../support/fuzz.js';
 import { minimal } from './minimal.js';
 
-const { numRuns } = fuzz();
 let folder: string;
 
 beforeAll(async () => {
@@ -43,16 +42,14 @@ async function look(bytes: string | Uint8Array): Promise<boolean> {
 
 const GOOD = minimal({ workspace: 'workspace: {branch: "x/{token}"}\n' });
 
-test('any bytes', LONG, async () => {
+test('any bytes', async () => {
   await fc.assert(
     fc.asyncProperty(fc.uint8Array({ maxLength: 400 }), async (bytes) => void (await look(bytes))),
-    {
-      numRuns,
-    },
+    fuzz(),
   );
 });
 
-test('any YAML-like text', LONG, async () => {
+test('any YAML-like text', async () => {
   const bit = fc.constantFrom(
     'version',
     ': ',
@@ -84,11 +81,11 @@ test('any YAML-like text', LONG, async () => {
   );
   await fc.assert(
     fc.asyncProperty(fc.array(bit, { maxLength: 60 }), async (bits) => void (await look(bits.join('')))),
-    { numRuns },
+    fuzz(),
   );
 });
 
-test('a good manifest with a piece cut out, repeated or replaced', LONG, async () => {
+test('a good manifest with a piece cut out, repeated or replaced', async () => {
   const change = fc.record({
     from: fc.nat(GOOD.length),
     length: fc.nat(30),
@@ -105,11 +102,11 @@ test('a good manifest with a piece cut out, repeated or replaced', LONG, async (
         text = text.slice(0, from) + put + text.slice(from + length);
       await look(text);
     }),
-    { numRuns },
+    fuzz(),
   );
 });
 
-test('any value at any place', LONG, async () => {
+test('any value at any place', async () => {
   const value = fc.jsonValue({ maxDepth: 3 });
   const keys = [
     'version',
@@ -129,6 +126,6 @@ test('any value at any place', LONG, async () => {
     fc.asyncProperty(fc.dictionary(fc.constantFrom(...keys), value), async (manifest) => {
       await look(JSON.stringify(manifest));
     }),
-    { numRuns },
+    fuzz(),
   );
 });

@@ -14,7 +14,7 @@ import {
   sentinelText,
 } from '../../src/sentinels/sentinels.js';
 import { safeText } from '../../src/tools/files.js';
-import { ACTS, fuzz, LONG } from '../support/fuzz.js';
+import { ACTS, fuzz } from '../support/fuzz.js';
 import { look, RUN, recordedRun } from '../support/run-builder.js';
 
 const AGENT = { kind: 'agent', agent: 'agent' } as const;
@@ -115,7 +115,7 @@ function check(found: FoundSentinel): void {
   if (found.kind === 'guidance-request') expect(read.question?.trim()).not.toBe('');
 }
 
-test('any bytes in any sentinel: a value, or a problem with a name', LONG, async () => {
+test('any bytes in any sentinel: a value, or a problem with a name', async () => {
   await fc.assert(
     fc.asyncProperty(fc.constantFrom(...SENTINEL_KINDS), bytes, async (kind, content) => {
       const file = leave(`${kind}.json`, content);
@@ -128,38 +128,34 @@ test('any bytes in any sentinel: a value, or a problem with a name', LONG, async
   );
 });
 
-test(
-  'whatever all sentinels say together, it means something, and nothing acts on a terminal',
-  LONG,
-  async () => {
-    const recorded = recordedRun();
-    const four = fc.tuple(...SENTINEL_KINDS.map(() => fc.option(bytes)));
-    await fc.assert(
-      fc.asyncProperty(four, async (contents) => {
-        const files = contents.flatMap((content, index) =>
-          content === null ? [] : [leave(`${SENTINEL_KINDS[index]}.json`, content)],
-        );
-        const sentinels = await readSentinels(workspace, [{ place: AGENT, dir }]);
-        for (const file of files) rmSync(file);
-        const outcome = reconcile(recorded, look(recorded, { sentinels }));
-        expect(['running', 'completed', 'awaiting_guidance']).toContain(outcome.run?.state);
-        for (const { message } of outcome.warnings) {
-          expect(message).not.toBe('');
-          expect(safeText(message)).not.toMatch(ACTS);
-        }
-        // Only a valid completion of this run and attempt completes it.
-        const completion = sentinels.find(({ kind }) => kind === 'implementation-complete');
-        if (outcome.run?.state === 'completed') expect(completion?.content.kind).toBe('valid');
-        // What is recorded must survive the record.
-        for (const patch of outcome.agents) expect(JSON.parse(JSON.stringify(patch))).toEqual(patch);
-        for (const { question } of outcome.newGuidance) expect(question).not.toContain('\0');
-      }),
-      fuzz(),
-    );
-  },
-);
+test('whatever all sentinels say together, it means something, and nothing acts on a terminal', async () => {
+  const recorded = recordedRun();
+  const four = fc.tuple(...SENTINEL_KINDS.map(() => fc.option(bytes)));
+  await fc.assert(
+    fc.asyncProperty(four, async (contents) => {
+      const files = contents.flatMap((content, index) =>
+        content === null ? [] : [leave(`${SENTINEL_KINDS[index]}.json`, content)],
+      );
+      const sentinels = await readSentinels(workspace, [{ place: AGENT, dir }]);
+      for (const file of files) rmSync(file);
+      const outcome = reconcile(recorded, look(recorded, { sentinels }));
+      expect(['running', 'completed', 'awaiting_guidance']).toContain(outcome.run?.state);
+      for (const { message } of outcome.warnings) {
+        expect(message).not.toBe('');
+        expect(safeText(message)).not.toMatch(ACTS);
+      }
+      // Only a valid completion of this run and attempt completes it.
+      const completion = sentinels.find(({ kind }) => kind === 'implementation-complete');
+      if (outcome.run?.state === 'completed') expect(completion?.content.kind).toBe('valid');
+      // What is recorded must survive the record.
+      for (const patch of outcome.agents) expect(JSON.parse(JSON.stringify(patch))).toEqual(patch);
+      for (const { question } of outcome.newGuidance) expect(question).not.toContain('\0');
+    }),
+    fuzz(),
+  );
+});
 
-test('any bytes in context.json', LONG, async () => {
+test('any bytes in context.json', async () => {
   await fc.assert(
     fc.asyncProperty(bytes, async (content) => {
       const file = leave('context.json', content);
@@ -175,7 +171,7 @@ test('any bytes in context.json', LONG, async () => {
   );
 });
 
-test('feedback is appended to whatever is there, and said once', LONG, async () => {
+test('feedback is appended to whatever is there, and said once', async () => {
   await fc.assert(
     fc.asyncProperty(bytes, text, async (content, word) => {
       const file = leave('operator-feedback.md', content);
@@ -190,7 +186,7 @@ test('feedback is appended to whatever is there, and said once', LONG, async () 
   );
 });
 
-test('any text is safe to print, and stays so', LONG, () => {
+test('any text is safe to print, and stays so', () => {
   const parts = fc.oneof(
     text,
     fc.constantFrom('\u001b', '[', ']', '0;', '\u0007', 'm', '\u001b\\', '\r', '\n', '\t'),

@@ -28,6 +28,7 @@ import {
   writeGuidanceResponse,
 } from '../../src/sentinels/sentinels.js';
 import { sha256 } from '../../src/tools/files.js';
+import { fuzz } from '../support/fuzz.js';
 
 const AT = Date.UTC(2026, 1, 3, 4, 5, 6, 789);
 const AGENT = { kind: 'agent', agent: 'agent' } as const;
@@ -242,7 +243,7 @@ describe('reading', () => {
         // Whatever is valid can be written and recorded.
         if (first?.kind === 'valid') JSON.stringify(first.value);
       }),
-      { numRuns: 60 },
+      fuzz(),
     );
   });
 });

@@ -9,6 +9,7 @@ import {
   yamlList,
   yamlScalar,
 } from '../../src/tickets/frontmatter.js';
+import { fuzz } from '../support/fuzz.js';
 
 const AWKWARD = [
   'plain words',
@@ -100,15 +101,17 @@ describe('values that are read', () => {
     );
     fc.assert(
       fc.property(fc.array(word, { maxLength: 25 }), options, (words, how) => {
-        const title = words.join(' ').trim();
-        const yaml = stringify({ Before: ['x', { y: 1 }], Title: title, After: { Title: 'inner' } }, how);
+        const wanted = words.join(' ').trim();
+        const yaml = stringify({ Before: ['x', { y: 1 }], Title: wanted, After: { Title: 'inner' } }, how);
+        // What is written there, even where the library that wrote it meant something else.
+        const title: string = parse(yaml).Title;
         const read = topLevelScalar(yaml, 'Title');
         // The white space of folded blocks is not kept to the letter; no title or id has any such.
         const exact = / ["']/.test(/^Title:.*/m.exec(yaml)?.[0] ?? '');
         if (exact) expect(read).toBe(title);
-        else expect(read?.trim().split(/\s+/)).toEqual(title.split(/\s+/));
+        else expect(read?.trim().split(/\s+/)).toEqual(title.trim().split(/\s+/));
       }),
-      { numRuns: 500 },
+      fuzz(500),
     );
   });
 
