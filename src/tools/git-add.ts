@@ -11,6 +11,8 @@ import { holdsOnlyOurGitFile, isUnfinished, worktreeState } from './git-worktree
 
 export interface AddWorktree {
   readonly source: string;
+  /** The common git folder of `source`, where the caller knows it. */
+  readonly commonDir?: string;
   readonly path: string;
   readonly branch: string;
   /** Where the new branch starts. Not used where `existing`. */
@@ -44,8 +46,11 @@ export async function addWorktree(wanted: AddWorktree): Promise<AddedWorktree> {
     : ['worktree', 'add', '--no-track', '-b', branch, path, wanted.commit];
   const refuse = (summary: string) => new ToolFailure('git', args, source, null, '', { summary });
 
-  const commonDir = await commonDirOf(source);
-  const before = await worktreeState(source, path, branch, commonDir);
+  const commonDir = wanted.commonDir ?? (await commonDirOf(source));
+  const [before, network] = await Promise.all([
+    worktreeState(source, path, branch, commonDir),
+    networkEnvironment(source),
+  ]);
   if (before.state === 'foreign') {
     throw refuse(`${path} is taken by ${before.occupant}, which is left alone; move it away`);
   }
@@ -78,7 +83,7 @@ export async function addWorktree(wanted: AddWorktree): Promise<AddedWorktree> {
   if (owner.checkedOutAt !== null && owner.checkedOutAt !== (await canonicalPath(path))) {
     throw refuse(`the branch ${branch} is checked out at ${owner.checkedOutAt}; check out another one there`);
   }
-  await addWithRetries(wanted, args);
+  await addWithRetries(wanted, args, network);
   await initSubmodules(path, wanted);
   const after = await worktreeState(source, path, branch, commonDir);
   if (after.state !== 'ready' || !after.onBranch || after.head === null) {
@@ -87,13 +92,16 @@ export async function addWorktree(wanted: AddWorktree): Promise<AddedWorktree> {
   return { made: true, head: after.head, saved };
 }
 
-async function addWithRetries(wanted: AddWorktree, args: readonly string[]): Promise<void> {
+/** `env`: a lazily fetched (partial) clone and LFS may need the network. */
+async function addWithRetries(
+  wanted: AddWorktree,
+  args: readonly string[],
+  env: Readonly<Record<string, string>>,
+): Promise<void> {
   const { source, path, branch } = wanted;
   const folderWasThere = await isThere(path);
   for (let tried = 1; ; tried += 1) {
     try {
-      // A lazily fetched (partial) clone and LFS may need the network.
-      const env = await networkEnvironment(source);
       await run(source, args, { env, signal: wanted.signal, onSpawn: wanted.onSpawn });
       return;
     } catch (error) {

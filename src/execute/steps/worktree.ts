@@ -39,8 +39,8 @@ export const worktreeCreate: StepHandler<'worktree.create'> = {
     if (state.state !== 'ready' || !state.onBranch || state.head === null) return false;
     // Checked out whole by an earlier try that did not live to record it; its submodules may still be missing.
     const { head: commit } = state;
-    await withRepoLock(ctx, source, () =>
-      addWorktree({ source, path, branch, commit, existing: true, ...childOf(ctx) }),
+    await withRepoLock(ctx, source, (commonDir) =>
+      addWorktree({ source, commonDir, path, branch, commit, existing: true, ...childOf(ctx) }),
     );
     await recordMade(step, ctx);
     return true;
@@ -57,8 +57,8 @@ export const worktreeCreate: StepHandler<'worktree.create'> = {
     }
     const { source, path, branch, existing } = step;
     await refuseChangedConfig(repo, source);
-    await withRepoLock(ctx, source, () =>
-      addWorktree({ source, path, branch, commit, existing, ...childOf(ctx) }),
+    await withRepoLock(ctx, source, (commonDir) =>
+      addWorktree({ source, commonDir, path, branch, commit, existing, ...childOf(ctx) }),
     );
     await recordMade(step, ctx);
   },
