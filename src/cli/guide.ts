@@ -122,6 +122,6 @@ function refusal(
 
 function hintFor(guided: Exclude<Guided, { kind: 'answered' }>): string {
   return guided.kind === 'none'
-    ? `metawsm status ${guided.run.ticketId} shows where it stands`
-    : `look at metawsm status ${guided.run.ticketId}, then answer again`;
+    ? `metawsm status ${guided.run.selector} shows where it stands`
+    : `look at metawsm status ${guided.run.selector}, then answer again`;
 }

@@ -167,7 +167,7 @@ export function endOfVerify(verified: Verified): Ended {
   const logs = failed.flatMap(({ criterion }) => (criterion.log === null ? [] : [criterion.log]));
   const hints = logs.length === 0 ? [] : [`the whole output is in ${logs.join(', ')}`];
   if (failed.length < open.length)
-    hints.push(`commit the work or move it away, then check again: metawsm verify ${run.ticketId}`);
+    hints.push(`commit the work or move it away, then check again: metawsm verify ${run.selector}`);
   return { run, outcome, exitCode: EXIT.refused, changed, error, hints };
 }
 

@@ -37,7 +37,7 @@ export async function lookAtGates(looked: Looked): Promise<GatesSeen> {
     seenHeads(observed.repos),
   );
   const gates = gatesOf({
-    ticket: run.ticketId,
+    selector: run.selector,
     run: {
       state: outcome.run?.state ?? run.state,
       detail: outcome.run === null ? run.detail : outcome.run.detail,

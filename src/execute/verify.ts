@@ -109,7 +109,7 @@ function whyNot(run: RecordedRun, looked: Looked, checks: readonly DeclaredCrite
     return {
       code: `run_${run.state}`,
       message: `run ${run.id} is ${ended}: nothing is left to check`,
-      wayOut: `metawsm status ${run.ticketId} shows what was recorded`,
+      wayOut: `metawsm status ${run.selector} shows what was recorded`,
     };
   }
   const gone = [...new Set(checks.flatMap(({ boundTo }) => boundTo))].filter(
@@ -120,7 +120,7 @@ function whyNot(run: RecordedRun, looked: Looked, checks: readonly DeclaredCrite
   return {
     code: 'worktree_missing',
     message: `${what} is not there: the criteria have nowhere to run`,
-    wayOut: `metawsm resume ${run.ticketId} makes it again`,
+    wayOut: `metawsm resume ${run.selector} makes it again`,
   };
 }
 

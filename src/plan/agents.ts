@@ -199,7 +199,7 @@ function counted(
   const why = wordFor(seen);
   if (agent.startsUsed >= budget) {
     const step = start('replace', why, {});
-    const restart = `metawsm restart ${run.ticketId} starts afresh with a new budget`;
+    const restart = `metawsm restart ${run.selector} starts afresh with a new budget`;
     // A restart does not read the manifest: mended there, the agent would be started as it was before.
     const raise = `raise policy.restart_budget in the manifest: apply then starts the agent as it is declared now`;
     return {
@@ -207,7 +207,7 @@ function counted(
       refusal: {
         code: 'restart_budget_used',
         message: `${seen?.patch.healthReason ?? `agent ${agent.name} ended`}, and its restart budget is used up (${agent.startsUsed} of ${budget})`,
-        wayOut: `look at metawsm logs ${run.ticketId}, then ${changed ? raise : restart}`,
+        wayOut: `look at metawsm logs ${run.selector}, then ${changed ? raise : restart}`,
       },
     };
   }

@@ -307,7 +307,7 @@ function dropRepo(run: RecordedRun, repo: RecordedRepo, seen: ObservedRepo | und
     return {
       code: 'dropped_repo_has_work',
       message: `repo ${repo.name} was dropped from the manifest, and its worktree ${repo.path} holds work: ${work.join('; ')}`,
-      wayOut: `put it back into the manifest, or end the run with metawsm cleanup ${run.ticketId}`,
+      wayOut: `put it back into the manifest, or end the run with metawsm cleanup ${run.selector}`,
     };
   }
   return {

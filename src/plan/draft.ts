@@ -7,6 +7,7 @@ import { canonical, isInUse } from './diff.js';
 import { decideCriterionRepos } from './evidence.js';
 import { branchName, sessionName, workspaceName } from './names.js';
 import type { RecordedAgent, RecordedRepo, RecordedRun } from './recorded.js';
+import { selectorFor } from './selector.js';
 
 /** What makes a new run itself; random and clock come from outside. */
 export interface Identity {
@@ -33,6 +34,7 @@ export function draftRun(intent: Intent, identity: Identity, surroundings: Surro
   const base: RecordedRun = {
     id: identity.runId,
     ticketId: intent.ticket.id,
+    selector: selectorFor({ id: identity.runId, ticketId: intent.ticket.id }, true),
     manifestPath: intent.manifestPath,
     state: 'created',
     reason: null,

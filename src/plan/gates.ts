@@ -23,7 +23,7 @@ export interface Gate {
 
 export interface GatesInput {
   /** How the run is named in commands. */
-  readonly ticket: string;
+  readonly selector: string;
   readonly run: {
     readonly state: RunState;
     /** A sentence of the record on its state, such as the last error. */
@@ -112,7 +112,7 @@ export function gatesOf(input: GatesInput): readonly Gate[] {
   ];
 }
 
-function runCompleted({ run, ticket }: GatesInput): Gate {
+function runCompleted({ run, selector }: GatesInput): Gate {
   // A close that was cut off was past this gate.
   if (run.state === 'completed' || run.state === 'closing') {
     return holds('run_completed', `The run is ${run.state}.`);
@@ -121,29 +121,29 @@ function runCompleted({ run, ticket }: GatesInput): Gate {
   return fails(
     'run_completed',
     `The run is ${inWords(run.state)}${why}, not completed.`,
-    wayTo(run.state, ticket),
+    wayTo(run.state, selector),
   );
 }
 
-function wayTo(state: RunState, ticket: string): string {
+function wayTo(state: RunState, selector: string): string {
   switch (state) {
     case 'awaiting_guidance':
-      return `Answer with metawsm guide ${ticket} --answer TEXT.`;
+      return `Answer with metawsm guide ${selector} --answer TEXT.`;
     case 'paused':
     case 'stopped':
-      return `Go on with metawsm resume ${ticket}.`;
+      return `Go on with metawsm resume ${selector}.`;
     case 'stopping':
-      return `End what was begun with metawsm stop ${ticket}, then go on with metawsm resume ${ticket}.`;
+      return `End what was begun with metawsm stop ${selector}, then go on with metawsm resume ${selector}.`;
     case 'failed':
-      return `See metawsm logs ${ticket}, then start again with metawsm restart ${ticket}.`;
+      return `See metawsm logs ${selector}, then start again with metawsm restart ${selector}.`;
     case 'closed':
       return 'There is nothing left to close.';
     default:
-      return `See metawsm status ${ticket}; its agents are not done.`;
+      return `See metawsm status ${selector}; its agents are not done.`;
   }
 }
 
-function briefAndCriteria({ hasBrief, criteria, ticket }: GatesInput): Gate {
+function briefAndCriteria({ hasBrief, criteria, selector }: GatesInput): Gate {
   const missing = [
     ...(hasBrief ? [] : ['The run has no brief.']),
     ...(criteria.length > 0 ? [] : ['The run has no done criterion.']),
@@ -157,22 +157,22 @@ function briefAndCriteria({ hasBrief, criteria, ticket }: GatesInput): Gate {
   return fails(
     'brief_and_criteria',
     ...missing,
-    `Apply the manifest of ${ticket} again, with done_criteria.`,
+    `Apply the manifest of ${selector} again, with done_criteria.`,
   );
 }
 
-function noPendingGuidance({ pendingGuidance, ticket }: GatesInput): Gate {
+function noPendingGuidance({ pendingGuidance, selector }: GatesInput): Gate {
   if (pendingGuidance.length === 0) return holds('no_pending_guidance', 'No question is open.');
   const open = pendingGuidance.map(({ id, agent, question }) => `${agent} asks (${id}): ${question}`);
   const id = pendingGuidance.length > 1 ? ' --id ID' : '';
   return fails(
     'no_pending_guidance',
     ...open.map(sentence),
-    `Answer with metawsm guide ${ticket}${id} --answer TEXT.`,
+    `Answer with metawsm guide ${selector}${id} --answer TEXT.`,
   );
 }
 
-function commandEvidence({ criteria, ticket }: GatesInput): Gate {
+function commandEvidence({ criteria, selector }: GatesInput): Gate {
   const commands = criteria.filter((criterion) => criterion.kind === 'command');
   const open = commands.filter((criterion) => criterion.state !== 'passed');
   if (open.length === 0) {
@@ -183,12 +183,12 @@ function commandEvidence({ criteria, ticket }: GatesInput): Gate {
   }
   const failed = open.some((criterion) => criterion.state === 'failed');
   const fix = failed
-    ? `Have it fixed with metawsm iterate ${ticket} --feedback TEXT, then run metawsm verify ${ticket}.`
-    : `Run metawsm verify ${ticket}.`;
+    ? `Have it fixed with metawsm iterate ${selector} --feedback TEXT, then run metawsm verify ${selector}.`
+    : `Run metawsm verify ${selector}.`;
   return fails('command_evidence', ...open.map(criterionSentence), fix);
 }
 
-function wordedEvidence({ criteria, ticket }: GatesInput): Gate {
+function wordedEvidence({ criteria, selector }: GatesInput): Gate {
   const worded = criteria.filter((criterion) => criterion.kind === 'worded');
   const open = worded.filter((criterion) => criterion.state !== 'passed');
   if (open.length === 0) {
@@ -200,7 +200,7 @@ function wordedEvidence({ criteria, ticket }: GatesInput): Gate {
   return fails(
     'worded_evidence',
     ...open.map(criterionSentence),
-    `Look, and attest each in the workspace with metawsm signal validation, or have the agent do it with metawsm iterate ${ticket} --feedback TEXT.`,
+    `Look, and attest each in the workspace with metawsm signal validation, or have the agent do it with metawsm iterate ${selector} --feedback TEXT.`,
   );
 }
 
@@ -219,12 +219,12 @@ function criterionSentence({ kind, text, state, voidReason }: GateCriterion): st
   }
 }
 
-function worktreesClean({ repos, ticket }: GatesInput): Gate {
+function worktreesClean({ repos, selector }: GatesInput): Gate {
   const unclean = repos.flatMap(({ name, path, dirtyFiles, onlyHere }) => {
     if (dirtyFiles === null) {
       return [
         `The worktree of ${name} (${path}) cannot be looked at.`,
-        `See metawsm status ${ticket}; one that is gone is made again by metawsm resume ${ticket}.`,
+        `See metawsm status ${selector}; one that is gone is made again by metawsm resume ${selector}.`,
       ];
     }
     const files =

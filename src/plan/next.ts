@@ -11,16 +11,15 @@ export interface Next {
 
 /**
  * What an operator does next. `manifest` is the manifest's path as one would type it; null: it is gone, or apply would
- * continue another run. `name` is what the run is called on a command line. `busy`: another process holds it
- * right now. The answer is null when nothing is left to do.
+ * continue another run. `busy`: another process holds it right now. The answer is null when nothing is left to do.
  */
 export function nextFor(
   run: RecordedRun,
   outcome: Outcome | null,
   manifest: string | null,
-  name: string = run.ticketId,
   busy = false,
 ): Next | null {
+  const name = run.selector;
   const next = (why: string, ...argv: string[]): Next => ({ argv: ['metawsm', ...argv], why });
   const apply = (why: string): Next =>
     manifest === null ? next(why, 'resume', name) : next(why, 'apply', manifest, '--wait');

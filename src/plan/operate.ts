@@ -55,7 +55,7 @@ export function compileCleanup(input: OperateInput, options: CleanupOptions): Pl
       refused.push({
         code: 'work_would_be_lost',
         message: `${repo.path} holds what exists nowhere else: ${work.join('; ')}`,
-        wayOut: `commit or move it away, or metawsm cleanup ${recorded.ticketId} --force, which saves it under refs/metawsm/backup/${recorded.id}/${repo.name} first`,
+        wayOut: `commit or move it away, or metawsm cleanup ${recorded.selector} --force, which saves it under refs/metawsm/backup/${recorded.id}/${repo.name} first`,
       });
     }
     if (worktree?.state === 'foreign') {
@@ -135,7 +135,7 @@ function endedRefusal(run: RecordedRun): Refusal {
     ? {
         code: 'run_closing',
         message: `run ${run.id} is being closed`,
-        wayOut: `metawsm close ${run.ticketId} continues it`,
+        wayOut: `metawsm close ${run.selector} continues it`,
       }
     : {
         code: 'run_closed',

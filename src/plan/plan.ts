@@ -100,7 +100,7 @@ export function compile(input: PlanInput): Plan {
     refused.push({
       code: 'no_agents',
       message: `run ${run.id} has no agent that feedback could be handed to`,
-      wayOut: `work in ${run.workspace}, then metawsm verify ${run.ticketId}`,
+      wayOut: `work in ${run.workspace}, then metawsm verify ${run.selector}`,
     });
   }
 

@@ -8,6 +8,8 @@ import type { AgentState, Health, RunOutcome, RunReason, RunState, StepState } f
 export interface RecordedRun {
   readonly id: string;
   readonly ticketId: string;
+  /** What it is called on a command line: its ticket, or its id where the ticket means another run or is no selector. */
+  readonly selector: string;
   /** The manifest's path as first applied, absolute. */
   readonly manifestPath: string;
   readonly state: RunState;

@@ -14,7 +14,7 @@ export function refusalForState(request: Request, run: RecordedRun, outcome: Out
       return refuse(
         'run_closing',
         `run ${run.id} is being closed`,
-        `metawsm close ${run.ticketId} continues it`,
+        `metawsm close ${run.selector} continues it`,
       );
     case 'closed':
       if (byHand) {
@@ -31,7 +31,7 @@ export function refusalForState(request: Request, run: RecordedRun, outcome: Out
         : refuse(
             'run_stopping',
             `run ${run.id} was being stopped by an operator and that did not end`,
-            `metawsm stop ${run.ticketId} ends it, metawsm resume ${run.ticketId} goes on`,
+            `metawsm stop ${run.selector} ends it, metawsm resume ${run.selector} goes on`,
           );
     case 'stopped':
       return byHand
@@ -39,7 +39,7 @@ export function refusalForState(request: Request, run: RecordedRun, outcome: Out
         : refuse(
             'run_stopped',
             `run ${run.id} was stopped by an operator`,
-            `metawsm resume ${run.ticketId} goes on where it stopped, metawsm restart ${run.ticketId} starts the agents afresh`,
+            `metawsm resume ${run.selector} goes on where it stopped, metawsm restart ${run.selector} starts the agents afresh`,
           );
     case 'paused':
       if (byHand || reason === 'interrupted') return null;
@@ -47,20 +47,20 @@ export function refusalForState(request: Request, run: RecordedRun, outcome: Out
         return refuse(
           'run_paused',
           `run ${run.id} is paused: ${outcome?.run?.detail ?? 'an agent exited with status 0 without signalling completion'}`,
-          `look at metawsm logs ${run.ticketId}, then metawsm resume ${run.ticketId} or metawsm restart ${run.ticketId}`,
+          `look at metawsm logs ${run.selector}, then metawsm resume ${run.selector} or metawsm restart ${run.selector}`,
         );
       }
       if (reason === 'fix_attempts') {
         return refuse(
           'run_paused',
           `run ${run.id} is paused: ${run.detail ?? 'its fix attempts are used up'}`,
-          `metawsm iterate ${run.ticketId} --feedback TEXT starts the agent again; mended by hand, metawsm verify ${run.ticketId}`,
+          `metawsm iterate ${run.selector} --feedback TEXT starts the agent again; mended by hand, metawsm verify ${run.selector}`,
         );
       }
       return refuse(
         'run_paused',
         `run ${run.id} is paused${reason === null ? '' : ` (${reason})`}`,
-        `metawsm resume ${run.ticketId} or metawsm restart ${run.ticketId} goes on`,
+        `metawsm resume ${run.selector} or metawsm restart ${run.selector} goes on`,
       );
     default:
       return null;

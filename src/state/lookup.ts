@@ -2,6 +2,7 @@
 import { resolve } from 'node:path';
 import { isOpen } from '../plan/lifecycle.js';
 import type { RecordedRun } from '../plan/recorded.js';
+import { isManifestPath } from '../plan/selector.js';
 import { type StateContext, toStoredPath } from './context.js';
 import { readRuns } from './runs.js';
 
@@ -26,11 +27,6 @@ export type ManifestRun =
     }
   /** The ticket has an open run of another manifest. */
   | { readonly kind: 'conflict'; readonly run: RecordedRun };
-
-/** Whether a word is a manifest's path rather than a run id or a ticket id. */
-export function isManifestPath(selector: string): boolean {
-  return selector.includes('/') || /\.ya?ml$/.test(selector);
-}
 
 /** The run that an operator means. A relative manifest path is relative to `cwd`. */
 export async function resolveSelector(

@@ -20,7 +20,7 @@ export type Columns<T> = Readonly<Record<keyof T & string, Codec>>;
 /** A run without what lies in tables of its own. */
 export type RunHeader = Omit<
   RecordedRun,
-  'repos' | 'agents' | 'steps' | 'guidance' | 'brief' | 'evidence' | 'deliveries'
+  'selector' | 'repos' | 'agents' | 'steps' | 'guidance' | 'brief' | 'evidence' | 'deliveries'
 >;
 
 export const RUN: Columns<RunHeader> = {

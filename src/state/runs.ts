@@ -12,6 +12,7 @@ import type {
   RecordedRun,
   RecordedStep,
 } from '../plan/recorded.js';
+import { selectorFor } from '../plan/selector.js';
 import { addAgent, type NewAgent } from './agents.js';
 import { canonical, fromStoredPath, type StateContext, toInnerPath, toStoredPath } from './context.js';
 import type { Row, SqlValue } from './database.js';
@@ -212,6 +213,12 @@ export async function saveBrief(context: StateContext, runId: string, brief: Rec
   });
 }
 
+/** Whether a run is the one that its ticket id selects (`lookup.ts`): the newest that is not closed, else the newest. */
+const MEANT_BY_TICKET = `id = (
+  SELECT other.id FROM runs AS other WHERE other.ticket_id = runs.ticket_id
+  ORDER BY other.state = 'closed', other.seq DESC LIMIT 1
+)`;
+
 /** Runs that a condition on table `runs` holds for, newest first, each complete. */
 export async function readRuns(
   { db, root }: StateContext,
@@ -220,10 +227,8 @@ export async function readRuns(
   limit: number | null = null,
 ): Promise<RecordedRun[]> {
   return db.snapshot(async () => {
-    const headers = await db.all(`SELECT * FROM runs WHERE ${condition} ORDER BY seq DESC LIMIT ?`, [
-      ...params,
-      limit ?? -1,
-    ]);
+    const sql = `SELECT *, ${MEANT_BY_TICKET} AS meant FROM runs WHERE ${condition} ORDER BY seq DESC LIMIT ?`;
+    const headers = await db.all(sql, [...params, limit ?? -1]);
     const ids = JSON.stringify(headers.map((row) => row.id ?? null));
     const grouped = async <T extends object>(
       table: string,
@@ -253,7 +258,7 @@ export async function readRuns(
     const deliveries = await grouped<RecordedDelivery>('deliveries', DELIVERY, '', 'repo');
     return Promise.all(
       headers.map(async (row: Row) => ({
-        ...(await headerOf(root, row)),
+        ...withSelector(await headerOf(root, row), row.meant === 1),
         repos: repos.get(row.id) ?? [],
         agents: agents.get(row.id) ?? [],
         steps: steps.get(row.id) ?? [],
@@ -264,6 +269,10 @@ export async function readRuns(
       })),
     );
   });
+}
+
+function withSelector(header: RunHeader, meant: boolean): RunHeader & { readonly selector: string } {
+  return { ...header, selector: selectorFor(header, meant) };
 }
 
 async function headerOf(root: string, row: Row): Promise<RunHeader> {

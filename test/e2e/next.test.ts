@@ -41,6 +41,8 @@ test('it names the run where the ticket means a newer one', async ({ rig }) => {
   expect((await rig.status(older.id)).next?.argv).toEqual(['metawsm', 'status', older.id, '--watch']);
 
   await rig.run(`stop ${older.id}`);
+  // A refusal, too: its way out would otherwise be that of the newer run.
+  expect((await rig.run(`close ${older.id}`, { code: 4 })).text).toContain(`metawsm resume ${older.id}`);
   const argv = await nextOf(rig, older.id);
   expect(argv).toEqual(['metawsm', 'resume', older.id]);
   await rig.run(argv.slice(1));

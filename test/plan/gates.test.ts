@@ -29,7 +29,7 @@ function criterion(
 }
 
 const READY: GatesInput = {
-  ticket: 'MW-1',
+  selector: 'MW-1',
   run: { state: 'completed', detail: null },
   hasBrief: true,
   pendingGuidance: [],

@@ -76,6 +76,7 @@ test('every field of a run comes back as it was recorded', async () => {
 
   const expected = {
     ...newRun('run-1', manifest),
+    selector: 'T-1',
     state: 'paused',
     reason: 'interrupted',
     detail: 'Ctrl-C',
@@ -492,6 +493,28 @@ test('a selector is a manifest path, a run id or a ticket', async () => {
     'run-2',
     'run-1',
   ]);
+});
+
+test('a run has the selector that means it', async () => {
+  const { store, top } = await newStore();
+  const a = path.join(top, 'a.yaml');
+  const selectors = async () => {
+    const runs = await store.findRuns({ limit: null });
+    for (const run of runs) {
+      expect(await store.resolveSelector(run.selector, top)).toMatchObject({ run: { id: run.id } });
+    }
+    return runs.map((run) => run.selector);
+  };
+  await store.createRun(newRun('run-1', a), { beside: false });
+  await store.createRun(newRun('run-2', a), { beside: true });
+  expect(await selectors()).toEqual(['T-1', 'run-1']);
+  await store.transitionRun('run-2', 'closed', { outcome: 'abandoned' });
+  expect(await selectors()).toEqual(['run-2', 'T-1']);
+  await store.transitionRun('run-1', 'closed', { outcome: 'abandoned' });
+  expect(await selectors()).toEqual(['T-1', 'run-1']);
+  // A ticket that would be taken for a file.
+  await store.createRun(newRun('run-3', path.join(top, 'b.yaml'), 'T.yaml'), { beside: false });
+  expect((await selectors())[0]).toBe('run-3');
 });
 
 test('calls made at the same time do not get into each other', async () => {

@@ -25,7 +25,7 @@ export const closeCheck: StepHandler<'close.check'> = {
       if (expected === undefined || head !== expected) {
         throw new StepRefused(
           `HEAD of repo ${repo.name} moved from ${expected?.slice(0, 12)} to ${head?.slice(0, 12)} while it was being closed`,
-          `metawsm verify ${run.ticketId} checks it there, then close again`,
+          `metawsm verify ${run.selector} checks it there, then close again`,
         );
       }
       if (dirtyFiles.length > 0) {
