@@ -57,10 +57,8 @@ export async function closeRun(runId: string, world: World, options: CloseOption
       return { kind: 'refused', run: await store.loadRun(runId), refusals: plan.refused, plan };
     }
     if (plan.problems.length > 0) return { kind: 'impossible', run, plan };
-    await store.transaction(async () => {
-      if (await store.transitionRun(runId, 'closing')) {
-        reporter.emit({ type: 'run', runId, state: 'closing', reason: null });
-      }
+    const begun = await store.transaction(async () => {
+      const moved = await store.transitionRun(runId, 'closing');
       // What it was closed by can be read for good, also once there is nothing left to look at.
       if (gates.length > 0) await store.appendEvent(runId, 'gates', { gates });
       await store.planSteps(
@@ -74,7 +72,10 @@ export async function closeRun(runId: string, world: World, options: CloseOption
         })),
         'keep',
       );
+      return moved;
     });
+    // Told once it is recorded.
+    if (begun) reporter.emit({ type: 'run', runId, state: 'closing', reason: null });
     const failures = await runPlan(plan, world, { rendering: options.rendering, concurrency: null });
     signal.throwIfAborted();
     const [failure] = failures;

@@ -107,8 +107,9 @@ async function operate(
       newest += 1;
       return newest;
     };
-    await store.transaction(async () => {
-      if (!closed && operation.end !== null) await moveTo(world, runId, operation.passing);
+    const passed = await store.transaction(async () => {
+      const moved =
+        !closed && operation.end !== null && (await store.transitionRun(runId, operation.passing));
       await store.planSteps(
         runId,
         missingSteps(plan).map((planned) => ({
@@ -120,7 +121,10 @@ async function operate(
         })),
         'keep',
       );
+      return moved;
     });
+    // Told once it is recorded.
+    if (passed) reporter.emit({ type: 'run', runId, state: operation.passing, reason: null });
     const failures = await runPlan(plan, world, { rendering: options.rendering, concurrency: null });
     signal.throwIfAborted();
     const failure = failures[0];
@@ -132,14 +136,14 @@ async function operate(
       const after = await lookAt(await store.loadRun(runId), { stateFolder, env, now });
       return { kind: 'done', run: await recordLook(store, reporter, after) };
     }
-    if (!closed) await moveTo(world, runId, operation.end.state);
+    if (!closed) await endAs(operation.end.state, runId, world);
     return { kind: 'done', run: await store.loadRun(runId) };
   } finally {
     await lock.release();
   }
 }
 
-async function moveTo(world: World, runId: string, state: 'stopping' | 'stopped' | 'closed'): Promise<void> {
+async function endAs(state: 'stopped' | 'closed', runId: string, world: World): Promise<void> {
   const changed = await world.store.transitionRun(
     runId,
     state,
