@@ -1,6 +1,6 @@
 /** What the commands share: which state folder, which run, who is told. */
 import { existsSync } from 'node:fs';
-import { relative, resolve } from 'node:path';
+import { dirname, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { World } from '../execute/world.js';
 import { nextFor } from '../plan/next.js';
@@ -175,18 +175,24 @@ export async function nextCommand(
   busy = false,
 ): Promise<NextCommand | null> {
   if (run.state === 'closed') return null;
+  const file = run.intent.manifestPath;
+  // Most commands do not run inside a workspace: there it is typed where the manifest is.
+  const away =
+    (await insideWorkspace(ctx.cwd)) === null ? null : dirname(existsSync(file) ? file : stateFolder);
+  const at: CommandContext = away === null ? ctx : { ...ctx, cwd: away };
   const selects = async (word: string): Promise<boolean> => {
-    const found = await store.resolveSelector(word, ctx.cwd);
+    const found = await store.resolveSelector(word, at.cwd);
     return found.kind === 'run' && found.run.id === run.id;
   };
-  const file = run.intent.manifestPath;
-  const manifest = existsSync(file) && (await selects(file)) ? typedPath(ctx, file) : null;
+  const manifest = existsSync(file) && (await selects(file)) ? typedPath(at, file) : null;
   const next = nextFor(run, outcome, manifest, busy);
   if (next === null) return null;
   const [, command, word] = next.argv;
-  const state = await stateWords(ctx, command === 'apply' ? (word ?? null) : null, stateFolder);
+  const state = await stateWords(at, command === 'apply' ? (word ?? null) : null, stateFolder);
   const argv = [...next.argv, ...state];
-  return { argv, text: argv.map(shellWord).join(' '), why: next.why };
+  const typed = argv.map(shellWord).join(' ');
+  const text = away === null ? typed : `cd ${shellWord(away)} && ${typed}`;
+  return { argv, text, why: next.why };
 }
 
 /** `--state`, where it was given by hand, or another state folder would be found without it. */

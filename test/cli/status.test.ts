@@ -6,6 +6,7 @@ import type { RunReason, RunState } from '../../src/plan/lifecycle.js';
 import { Store } from '../../src/state/store.js';
 import { probe, selfIdentity } from '../../src/tools/process.js';
 import type { Runs, Status } from '../support/documents.js';
+import { start } from '../support/processes.js';
 import { agent, checkout, type Rig, test } from '../support/rig.js';
 
 test('where nothing was ever applied there are no runs, and nothing is made', async ({ rig }) => {
@@ -152,6 +153,14 @@ test('inside a workspace it means the run of that workspace', async ({ rig }) =>
     await rig.run('attach', { cwd, code: 64 });
     await rig.run('attach ABC-1', { cwd, code: 4 });
   }
+  // What it says to type next works where it is typed.
+  await rig.run('stop ABC-1');
+  const { next } = await rig.json<Status>('status', { cwd: run.workspace });
+  expect(next).toMatchObject({ argv: ['metawsm', 'resume', 'ABC-1'] });
+  const env = { ...rig.env, PATH: `${rig.stateFolder}/bin:${rig.env.PATH}` };
+  const shell = ['-c', next?.text ?? 'false'];
+  await start('sh', shell, { cwd: run.workspace, env, timeout: 30_000 }).result;
+  expect(await rig.state('ABC-1')).toBe('running');
   writeFileSync(
     path.join(run.workspace, '.metawsm/context.json'),
     JSON.stringify({ state_dir: rig.stateFolder }),
