@@ -1,10 +1,10 @@
 /** A real codex as the agent. What it talks to is a scripted model on the loopback interface. */
-import { execFileSync } from 'node:child_process';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { describe, expect } from 'vitest';
 import { type CodexServer, codexConfig, type Model, startCodexServer } from '../support/codex-server.js';
 import type { Plan } from '../support/documents.js';
+import { works } from '../support/processes.js';
 import { checkout, hasTmux, type Rig, type RunOptions, test as withRig } from '../support/rig.js';
 
 const test = withRig.extend<{ codex: Codex }>({
@@ -145,13 +145,4 @@ function modelThatDoes(work: readonly string[]): Model {
     const unknown = signalled.includes('command not found') && more.length === 0;
     return unknown && otherwise !== undefined ? `${otherwise} ${complete}` : null;
   };
-}
-
-function works(program: string, ...args: readonly string[]): boolean {
-  try {
-    execFileSync(program, args, { stdio: 'ignore' });
-    return true;
-  } catch {
-    return false;
-  }
 }

@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 
@@ -155,5 +155,15 @@ export async function endAll(entry: string): Promise<void> {
       }
     }
     await delay(20);
+  }
+}
+
+/** Whether a program is there and runs. */
+export function works(program: string, ...args: readonly string[]): boolean {
+  try {
+    execFileSync(program, args, { stdio: 'ignore' });
+    return true;
+  } catch {
+    return false;
   }
 }
