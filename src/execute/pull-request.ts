@@ -3,11 +3,15 @@ import { criteriaStates } from '../plan/evidence.js';
 import type { Problem } from '../plan/observed.js';
 import { missingSteps, type Plan } from '../plan/plan.js';
 import type { RecordedRun } from '../plan/recorded.js';
+import { ToolFailure } from '../tools/failure.js';
 import { safeText } from '../tools/files.js';
-import { authProblem } from '../tools/gh.js';
+import { authProblem, existingPr } from '../tools/gh.js';
 import { describeRepo } from '../tools/git-read.js';
 
-/** What keeps a plan's pull requests from being made, found before anything is pushed. Asks GitHub who is logged in. */
+/**
+ * What keeps a plan's pull requests from being made, found before anything is pushed. Asks GitHub who is logged in, and about each
+ * repo. Throws `ToolFailure` where gh was ended before it had answered.
+ */
 export async function pullRequestProblems(
   plan: Plan,
   env: NodeJS.ProcessEnv,
@@ -36,7 +40,21 @@ export async function pullRequestProblems(
   const [first] = wanted;
   if (first === undefined) return problems;
   const auth = await authProblem({ cwd: first.source, env, signal });
-  return auth === null ? problems : [...problems, auth];
+  if (auth !== null) return [...problems, auth];
+  if (problems.length > 0) return problems;
+  for (const { repo, source, branch, base } of wanted) {
+    try {
+      await existingPr({ cwd: source, branch, base, env, signal });
+    } catch (error) {
+      if (!(error instanceof ToolFailure) || error.exitCode === null) throw error;
+      problems.push({
+        code: 'gh_repo',
+        message: `repo ${repo}: its pull requests cannot be looked at: ${error.message}`,
+        hint: `try gh pr list in ${source}; where its origin is not on GitHub, set intake.merge_intent to merge or none`,
+      });
+    }
+  }
+  return problems;
 }
 
 /** The text of a repo's pull request, in Markdown. Everything that an agent wrote stands in code, where it is only text. */

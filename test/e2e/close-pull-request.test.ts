@@ -127,7 +127,7 @@ describe('close with pull requests', () => {
     mkdirSync(wrapper);
     writeFileSync(
       path.join(wrapper, 'gh'),
-      `#!/bin/sh\ncase "$1" in pr) echo 'HTTP 502' >&2; exit 1;; esac\nexec '${original}' "$@"\n`,
+      `#!/bin/sh\ncase "$1 $2" in 'pr create') echo 'HTTP 502' >&2; exit 1;; esac\nexec '${original}' "$@"\n`,
       { mode: 0o755 },
     );
     const { text } = await rig.run('close run.yaml', {

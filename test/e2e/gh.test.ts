@@ -26,25 +26,37 @@ const test = withRig.extend<{ github: GitHub }>({
 
 const intake = { goal: 'Limit logins', scope: 'All', constraints: 'None', merge_intent: 'pull_request' };
 
-/** A run that may close. Its repo is one of GitHub's, whose pushes go to a bare repository of the test. */
-async function ask(rig: Rig): Promise<{ readonly branch: string; readonly origin: Repo }> {
+interface Ready {
+  readonly branch: string;
+  /** The bare repository that is pushed to. */
+  readonly origin: Repo;
+}
+
+/** A run that may close; its repo has a path as its origin. `prepare` is called with it before the run begins. */
+async function ready(rig: Rig, prepare: (api: Repo) => Promise<void> = async () => {}): Promise<Ready> {
   const api = await rig.repo('api', { origin: true });
-  const origin = api.origin ?? '';
-  const url = 'https://github.com/acme/api.git';
-  await api.git('remote', 'set-url', 'origin', url);
-  // What is fetched is not redirected: gh would no longer know the repository.
-  appendFileSync(path.join(rig.home, '.gitconfig'), `[url "${origin}"]\n\tpushInsteadOf = ${url}\n`);
+  await prepare(api);
   rig.manifest({ agents: [], intake, done_criteria: [{ run: 'true' }] });
   await rig.run('apply run.yaml --offline');
   const [repo] = (await rig.status()).repos;
   await rig.at(repo?.path ?? '').commit('Work', { 'work.txt': 'done\n' });
   await rig.run('verify run.yaml');
-  return { branch: repo?.branch ?? '', origin: rig.at(origin) };
+  return { branch: repo?.branch ?? '', origin: rig.at(api.origin ?? '') };
+}
+
+/** The same with a repo of GitHub's. Its pushes go to that bare repository. */
+function hosted(rig: Rig): Promise<Ready> {
+  const url = 'https://github.com/acme/api.git';
+  return ready(rig, async (api) => {
+    await api.git('remote', 'set-url', 'origin', url);
+    // What is fetched is not redirected: gh would no longer know the repository.
+    appendFileSync(path.join(rig.home, '.gitconfig'), `[url "${api.origin}"]\n\tpushInsteadOf = ${url}\n`);
+  });
 }
 
 describe.skipIf(!works('gh', '--version'))('a real gh', () => {
   test('opens one, with the body that close wrote', async ({ rig, github }) => {
-    const { branch, origin } = await ask(rig);
+    const { branch, origin } = await hosted(rig);
     const { text } = await rig.run('close run.yaml', { env: github.env });
     const url = 'https://github.com/acme/api/pull/1';
     expect(text).toContain(url);
@@ -61,7 +73,7 @@ describe.skipIf(!works('gh', '--version'))('a real gh', () => {
   });
 
   test('finds the one that is open already', async ({ rig, github }) => {
-    const { branch, origin } = await ask(rig);
+    const { branch, origin } = await hosted(rig);
     await origin.git('fetch', '-q', path.join(rig.dir, 'repos/api'), `${branch}:${branch}`);
     const create = ['pr', 'create', '--title', 'By hand', '--body', 'x', '--base', 'main', '--head', branch];
     const env = { ...rig.env, ...github.env };
@@ -77,8 +89,19 @@ describe.skipIf(!works('gh', '--version'))('a real gh', () => {
     expect((await rig.status()).repos).toMatchObject([{ pull_request: github.server.prs[0]?.url }]);
   });
 
+  test('that does not know the repository is named before anything is begun', async ({ rig, github }) => {
+    const { origin } = await ready(rig);
+    for (const command of ['close run.yaml', 'close run.yaml --dry-run']) {
+      const { text } = await rig.run(command, { env: github.env, code: 1 });
+      expect(text).toMatch(/repo api: .*known GitHub host/);
+      expect(text).toContain('gh pr list');
+    }
+    expect(await rig.state()).toBe('completed');
+    expect(await origin.branches()).toEqual(['main']);
+  });
+
   test('that is not logged in is named before anything is begun', async ({ rig, github }) => {
-    await ask(rig);
+    await hosted(rig);
     const { text } = await rig.run('close run.yaml', { env: { ...github.env, GH_TOKEN: '' }, code: 1 });
     expect(text).toMatch(/gh is not logged in/);
     expect(text).toContain('gh auth login');
