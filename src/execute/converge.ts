@@ -1,6 +1,7 @@
 /** observe → plan → execute → record: what apply, resume and restart have in common. */
 import { access } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
+import { isDeepStrictEqual } from 'node:util';
 import type { Intent } from '../manifest/intent.js';
 import type { Outcome } from '../plan/outcome.js';
 import { missingSteps, type Plan, type Request } from '../plan/plan.js';
@@ -59,8 +60,17 @@ export async function applyIntent(
   },
 ): Promise<Converged> {
   let beside = false;
+  let waited: Waited | null = null;
   for (;;) {
     world.signal.throwIfAborted();
+    if (waited !== null) {
+      const { id, intent: now } = await world.store.loadRun(waited.run.id);
+      if (!isDeepStrictEqual(now, waited.run.intent)) {
+        // Whoever applied something while this one waited knew more than it does.
+        note(world, id, 'another apply changed the run meanwhile: going on with what that applied');
+        return convergeRun(id, { kind: 'apply' }, world, options);
+      }
+    }
     const found = await world.store.resolveManifestRun(intent.manifestPath, intent.ticket.id, exists);
     const holder = found.kind === 'none' ? null : found.run;
     const conflict = found.kind === 'conflict' ? found.run : found.kind === 'run' ? found.conflict : null;
@@ -88,8 +98,16 @@ export async function applyIntent(
     }
     const continued = options.newRun || holder === null || startsAnew(holder, intent) ? null : holder;
     const result = await converge(intent, continued, { kind: 'apply' }, world, options, options.newRun);
-    if (result !== 'again') return result;
+    if (result === 'again') continue;
+    if (result.kind !== 'waited') return result;
+    waited = result;
   }
+}
+
+/** A start had to wait for its backoff, and that is over. `run`: as it was recorded before. */
+interface Waited {
+  readonly kind: 'waited';
+  readonly run: RecordedRun;
 }
 
 /** A closed run is continued by nothing; only a delivered one that still says the same needs no other. */
@@ -135,13 +153,13 @@ export async function convergeRun(
     // Only a manifest asks for a new run in place of a closed one.
     if (request.kind === 'apply' && run.state === 'closed') return { kind: 'nothing', run };
     const result = await converge(null, run, request, world, options, false);
-    if (result !== 'again') return result;
+    if (result !== 'again' && result.kind !== 'waited') return result;
   }
 }
 
 /**
  * One pass under the run's lock, for what a manifest declares (null: for what was last applied). `again`: the ground
- * moved (another process created the run or closed it, or a start has to wait for its backoff): look anew.
+ * moved (another process created the run or closed it): look anew. So after a wait.
  */
 async function converge(
   declared: Intent | null,
@@ -150,7 +168,7 @@ async function converge(
   world: World,
   options: ConvergeOptions,
   beside: boolean,
-): Promise<Converged | 'again'> {
+): Promise<Converged | Waited | 'again'> {
   const { store } = world;
   let lock: Lock | null = null;
   try {
@@ -203,7 +221,7 @@ async function converge(
       );
       if (options.pause === undefined) await delay(waitMs, undefined, { signal: world.signal });
       else await options.pause(waitMs);
-      return 'again';
+      return recorded === null ? 'again' : { kind: 'waited', run: recorded };
     }
     if (recorded === null) {
       const { run } = plan;

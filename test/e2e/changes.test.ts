@@ -185,6 +185,29 @@ test('a wait that began before a change does not undo it', async ({ rig }) => {
   await rig.run('plan run.yaml --detailed-exitcode');
 });
 
+test('an apply that waits out a backoff does not undo what another applied meanwhile', async ({ rig }) => {
+  await rig.repo('api');
+  rig.manifest();
+  await rig.applied();
+  process.kill((await rig.agentNamed()).pid ?? 0, 'SIGKILL');
+  await rig.untilState('failed');
+  const first = rig.spawn('apply run.yaml');
+  await rig.until('its wait', () => first.stderr().includes('before an agent is started again'));
+  // It sleeps for longer than it wanted to.
+  first.kill('SIGSTOP');
+  rig.manifest({ intake: { ...intake, goal: 'Reworded' } });
+  await rig.run('apply run.yaml');
+  await rig.untilFile('alive-agent-2');
+  first.kill('SIGCONT');
+  const { code, stderr } = await first.result;
+  expect(code, stderr).toBe(0);
+  expect(stderr).toContain('another apply changed the run meanwhile');
+  const { sentinel_dir: folder, attempt } = await rig.agentNamed();
+  expect(attempt).toBe(2);
+  expect(readFileSync(path.join(folder, 'brief.md'), 'utf8')).toContain('Reworded');
+  await rig.run('plan run.yaml --detailed-exitcode');
+});
+
 test('an agent is removed from a live run only with a yes', async ({ rig }) => {
   await rig.repo('api');
   const command = agent('live');
