@@ -49,7 +49,7 @@ export function commandsOf(step: Step, run: RecordedRun, action: StepAction): re
         ),
       ];
     case 'branch.delete':
-      return [argv(['git', 'update-ref', '-d', `refs/heads/${step.branch}`], step.source)];
+      return [argv(['git', 'update-ref', '--no-deref', '-d', `refs/heads/${step.branch}`], step.source)];
     case 'setup.run':
       return [declared(step.command, step.cwd, [])];
     case 'agent.start':

@@ -181,5 +181,5 @@ export async function discardHalfMade(half: DiscardHalfMade): Promise<void> {
   if (half.branchExisted) return;
   const owner = await branchInfo(source, branch);
   if (owner.commit !== half.commit || owner.checkedOutAt !== null) return;
-  await run(source, ['update-ref', '-d', `refs/heads/${branch}`, half.commit]);
+  await run(source, ['update-ref', '--no-deref', '-d', `refs/heads/${branch}`, half.commit]);
 }

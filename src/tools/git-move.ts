@@ -117,7 +117,7 @@ export async function rollbackBase(move: BaseMove): Promise<RollbackResult> {
   }
   const users = await usersOf(repo, base);
   if (users !== null) return refused(`${repo}: ${users}`);
-  await run(repo, ['update-ref', '-d', ref, to], { onSpawn: move.onSpawn });
+  await run(repo, ['update-ref', '--no-deref', '-d', ref, to], { onSpawn: move.onSpawn });
   return { kind: 'rolled_back' };
 }
 
@@ -139,7 +139,8 @@ export async function deleteBranch(repo: string, branch: string, expected: strin
   const users = await usersOf(repo, branch);
   if (users !== null) return problem(`${users}; the branch is kept`);
   try {
-    await run(repo, ['update-ref', '-d', `refs/heads/${branch}`, expected]);
+    // Never what the name stands for: an agent may have made it another name for the base.
+    await run(repo, ['update-ref', '--no-deref', '-d', `refs/heads/${branch}`, expected]);
   } catch (error) {
     const now = await commitOf(repo, `refs/heads/${branch}`);
     if (now === null || now === expected) throw error;

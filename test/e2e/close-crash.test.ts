@@ -149,7 +149,7 @@ test('killed with the git that deletes the branch', async ({ rig }) => {
   const api = named((await ready(rig)).repos);
   const branch = (await api.branches()).find((name) => name !== 'main') ?? '';
   const locks = ['packed-refs.lock', `refs/heads/${branch}.lock`];
-  const words = '*" update-ref -d refs/heads/task/"*';
+  const words = '*" update-ref --no-deref -d refs/heads/task/"*';
   const env = killingGit(rig, { words, first: locks.map((file) => `: > '${api.path}/.git/${file}'`) });
   expect((await rig.run('close run.yaml', { code: 'any', env })).signal).toBe('SIGKILL');
   await rig.run('close run.yaml');
