@@ -3,7 +3,7 @@ import { chmod, lstat, readdir, rename, rm, rmdir } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { ToolFailure } from './failure.js';
-import { look, run } from './git.js';
+import { run } from './git.js';
 import { isThere } from './git-folder.js';
 import { commitOf, commonDirOf } from './git-read.js';
 import { worktreeState } from './git-worktree.js';
@@ -139,7 +139,7 @@ export async function keepLostHead(source: string, head: string | null): Promise
     '--remotes',
     '--glob=refs/metawsm',
   ];
-  if ((await look(source, args)).trim() === '0') return null;
+  if ((await run(source, args)).stdout.trim() === '0') return null;
   const ref = `refs/metawsm/lost/${head.slice(0, 12)}`;
   await run(source, ['update-ref', ref, head]);
   return ref;

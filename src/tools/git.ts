@@ -7,8 +7,8 @@
  *   half way when Ctrl-C hits the terminal's process group. And for what plan and status ask: loading simple-git
  *   would take them longer than their answer.
  *
- * Both: no hooks, no fsmonitor, no optional locks, no password prompt, and none of the variables by which a
- * calling git (an alias, a hook) would point us at another repository. A git that ends otherwise than with
+ * Both: no hooks, no fsmonitor, no replaced objects, no optional locks, no password prompt, and none of the
+ * variables by which a calling git (an alias, a hook) would point us at another repository. A git that ends otherwise than with
  * exit 0, also by a signal, is a `ToolFailure`.
  *
  * `look` passes `process.env` on, so the composition root sets `GIT_TERMINAL_PROMPT=0` there.
@@ -21,7 +21,12 @@ import { watchBlocked } from './git-blocked.js';
 import { gated } from './process.js';
 
 /** Settings that hold in every call, whatever the repository's own configuration says. */
-const SAFE_CONFIG = ['core.hooksPath=/dev/null', 'core.fsmonitor=false'] as const;
+const SAFE_CONFIG = [
+  'core.hooksPath=/dev/null',
+  'core.fsmonitor=false',
+  // An agent could make the base seem to hold its branch.
+  'core.useReplaceRefs=false',
+] as const;
 
 /** Variables that say where the repository is, or what a path or a diff means: never inherited. */
 const MISLEADING: ReadonlySet<string> = new Set([
@@ -247,6 +252,8 @@ function directEnvironment(from: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
     ...env,
     SSH_ASKPASS_REQUIRE: 'never',
     GIT_TERMINAL_PROMPT: '0',
+    // What .git/info/grafts says of a commit's parents, anybody may have written.
+    GIT_GRAFT_FILE: '/dev/null',
     // Texts of git are matched in a few places, so they are always the untranslated ones.
     LC_ALL: 'C',
   };

@@ -427,3 +427,33 @@ describe('the state decides who may', () => {
     await rig.run(['close', 'ABC-1'], { code: 4, cwd: status.run.workspace });
   });
 });
+
+describe('what an agent makes git believe about its branch', () => {
+  test.for(['replace', 'grafts'])(
+    'that the base holds it (%s): it is merged all the same',
+    async (how, { rig }) => {
+      const { repos, trees } = await ready(rig);
+      const [api, tree] = [named(repos), named(trees)];
+      const head = await tree.git('rev-parse', 'HEAD');
+      if (how === 'replace') await tree.git('replace', '--graft', 'main', 'HEAD');
+      else {
+        const grafts = path.join(api.path, '.git/info/grafts');
+        writeFileSync(grafts, `${await tree.git('rev-parse', 'main')} ${head}\n`);
+      }
+      await rig.run('close run.yaml');
+      expect(await api.git('rev-parse', 'main')).toBe(head);
+      expect(readFileSync(path.join(api.path, 'work.txt'), 'utf8')).toBe('done\n');
+    },
+  );
+
+  test('that it is another name for the base: only that name is deleted', async ({ rig }) => {
+    const { repos, trees, status } = await ready(rig);
+    const [api, tree] = [named(repos), named(trees)];
+    const head = await tree.git('rev-parse', 'HEAD');
+    await api.git('merge', '-q', '--ff-only', head);
+    await tree.git('symbolic-ref', `refs/heads/${status.repos[0]?.branch}`, 'refs/heads/main');
+    await rig.run('close run.yaml');
+    expect(await api.git('rev-parse', 'main')).toBe(head);
+    expect(await api.branches()).toEqual(['main']);
+  });
+});
