@@ -199,6 +199,12 @@ export async function firstUnrealFolder(
   return null;
 }
 
+/** Whether a path is something to copy: not the pipe or socket of a program, which holds nothing. */
+export async function isContent(path: string): Promise<boolean> {
+  const found = await lstat(path);
+  return !found.isFIFO() && !found.isSocket();
+}
+
 /**
  * Moves a file whose target must not exist yet, within one file system. Right where others may create the
  * *target* at any time. A move that a crash cut short (both names, one file) is finished.

@@ -2,6 +2,7 @@
 import { cp, mkdir, realpath, rename, rm, writeFile } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { ToolFailure } from './failure.js';
+import { isContent } from './files.js';
 import { run } from './git.js';
 import type { ConfigSnapshot } from './git-config.js';
 import { keepBytes } from './git-exact.js';
@@ -10,12 +11,16 @@ import { commitOf } from './git-read.js';
 import {
   clearFlags,
   flaggedFiles,
+  hiddenChanges,
+  innerWorktrees,
   isOwn,
   isStillPlaced,
   type Placed,
   type StatusOptions,
+  type StrayModule,
   submodules,
   unpushedCommits,
+  unsavedCommits,
   untrustedOff,
   withIndexCopy,
   worktreeStatus,
@@ -193,10 +198,46 @@ export async function repositoriesInside(
     const inside = join(path, name);
     // What configures filters in there, nobody knew before the agent came.
     const { dirtyFiles } = await worktreeStatus(inside, { config: null });
-    if (dirtyFiles.length > 0 || (await unpushedCommits(inside)) > 0) found.push(name);
+    const hidden = await hiddenChanges(inside, { config: null });
+    if (dirtyFiles.length + hidden.length > 0 || (await unpushedCommits(inside)) > 0) found.push(name);
   }
-  return found;
+  const inner = (await innerWorktrees(path, options)).map(({ name }) => name);
+  return [...found, ...inner.filter((name) => !found.includes(name))];
 }
+
+/** Keeps the commits that only an operation in progress or refs of the worktree's own hold. Gives the refs. */
+export async function keepOwnCommits(path: string): Promise<readonly string[]> {
+  const refs: string[] = [];
+  for (const commit of await unsavedCommits(path)) {
+    const ref = `refs/metawsm/lost/${commit.slice(0, 12)}`;
+    await run(path, ['update-ref', ref, commit]);
+    refs.push(ref);
+  }
+  return refs;
+}
+
+/** Copies the git folder of a submodule that is checked out no more into `folder`, as a bare repository. */
+export async function archiveModule(module: StrayModule, folder: string): Promise<string> {
+  const destination = await freeName(join(folder, `${module.name.replaceAll('/', '__')}.git`));
+  await mkdir(folder, { recursive: true });
+  const temporary = join(folder, `.${basename(destination)}.archiving`);
+  await rm(temporary, { recursive: true, force: true });
+  await cp(module.gitDir, temporary, COPY);
+  const config = ['config', '--file', join(temporary, 'config')];
+  await run('/', [...config, '--unset-all', 'core.worktree'], { okCodes: [0, 5] });
+  await run('/', [...config, 'core.bare', 'true']);
+  await rename(temporary, destination);
+  return destination;
+}
+
+/** Whole, links as links, and without what is no content: the pipes and sockets of programs. */
+const COPY = {
+  recursive: true,
+  verbatimSymlinks: true,
+  preserveTimestamps: true,
+  errorOnExist: true,
+  filter: isContent,
+};
 
 /**
  * Copies a repository that lies inside a worktree (an untracked one, or a submodule) into `folder`, with its
@@ -215,13 +256,12 @@ export async function archiveNested(worktree: string, nestedPath: string, folder
   await mkdir(dirname(destination), { recursive: true });
   const temporary = join(dirname(destination), `.${basename(destination)}.archiving`);
   await rm(temporary, { recursive: true, force: true });
-  const options = { recursive: true, verbatimSymlinks: true, preserveTimestamps: true, errorOnExist: true };
   try {
-    await cp(from, temporary, options);
+    await cp(from, temporary, COPY);
     const dotGit = join(temporary, '.git');
     if (gitDir !== join(from, '.git')) {
       await rm(dotGit);
-      await cp(gitDir, dotGit, options);
+      await cp(gitDir, dotGit, COPY);
       await standAlone(await realpath(gitDir), dotGit, temporary);
     }
     await rename(temporary, destination);

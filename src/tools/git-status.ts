@@ -1,13 +1,14 @@
 /** What has changed in a worktree, and what of it exists nowhere else. Nothing here writes. */
 import { createHash } from 'node:crypto';
-import { constants, copyFile, lstat, open, readlink, utimes } from 'node:fs/promises';
+import { constants, copyFile, lstat, open, readdir, readlink, realpath, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ToolFailure } from './failure.js';
 import { run } from './git.js';
 import type { ConfigSnapshot } from './git-config.js';
 import { ALL_FILTERS, type FiltersOff, filtersOff, mayHoldRepositories } from './git-filters.js';
-import { gitDirOf, isThere } from './git-folder.js';
-import { type GitOperation, operationIn } from './git-read.js';
+import { gitDirOf, isThere, readGitFile } from './git-folder.js';
+import { commitOf, type GitOperation, operationIn } from './git-read.js';
+import { listWorktrees } from './git-worktree.js';
 import { withScratchFolder } from './scratch.js';
 import { isTemporary } from './temporary.js';
 
@@ -200,11 +201,12 @@ export async function diffStat(path: string, base: string): Promise<DiffStat> {
  * @throws {ToolFailure} where the path is no worktree.
  */
 export async function onlyHere(path: string, options: StatusOptions = {}): Promise<readonly string[]> {
-  const [status, hidden, lost, submodules] = await Promise.all([
+  const [status, hidden, lost, submodules, inner] = await Promise.all([
     worktreeStatus(path, options),
     hiddenChanges(path, options),
     lostCommits(path),
     submoduleWork(path),
+    innerWorktrees(path, options),
   ]);
   const sentences: string[] = [];
   if (status.operation !== null) sentences.push(`a ${status.operation} is in progress`);
@@ -222,31 +224,82 @@ export async function onlyHere(path: string, options: StatusOptions = {}): Promi
       `${lost} ${lost === 1 ? 'commit' : 'commits'} on no branch (HEAD is ${status.head?.slice(0, 12)})`,
     );
   }
-  return [...sentences, ...submodules];
+  const worktrees = inner
+    .filter((each) => !status.nested.includes(each.name))
+    .map(({ name, work }) => `a worktree of its own, ${shown(name)}: ${work.join('; ')}`);
+  return [...sentences, ...submodules, ...worktrees];
 }
 
-/** Commits that only this worktree's HEAD and own refs hold. */
+/** Commits that only this worktree's HEAD, its own refs and its operation in progress hold. */
 async function lostCommits(path: string): Promise<number> {
   const { exitCode, stdout } = await run(
     path,
-    [
-      'rev-list',
-      '--count',
-      'HEAD',
-      '--glob=refs/worktree',
-      '--not',
-      '--branches',
-      '--tags',
-      '--remotes',
-      '--glob=refs/metawsm',
-    ],
+    ['rev-list', '--count', 'HEAD', ...(await ownCommits(path)), '--not', ...ELSEWHERE],
     { okCodes: [0, 128] },
   );
   return exitCode === 0 ? Number(stdout.trim()) : 0;
 }
 
+/** What holds commits when a worktree is gone, as words for `git rev-list`. */
+const ELSEWHERE = ['--branches', '--tags', '--remotes', '--glob=refs/metawsm'];
+
+/** Where git notes commits of an operation in progress that need be nowhere else. */
+const NOTED_IN = [
+  'MERGE_AUTOSTASH',
+  join('rebase-merge', 'autostash'),
+  join('rebase-merge', 'orig-head'),
+  join('rebase-apply', 'autostash'),
+  join('rebase-apply', 'orig-head'),
+];
+
+/** Commits that a worktree holds beside its HEAD: by refs of its own, and by an operation in progress. */
+async function ownCommits(path: string): Promise<readonly string[]> {
+  const gitDir = await gitDirOf(path);
+  if (gitDir === null) return [];
+  const { stdout } = await run(path, ['rev-parse', '--glob=refs/worktree', '--glob=refs/rewritten']);
+  const noted = await Promise.all(NOTED_IN.map((file) => readGitFile(join(gitDir, file))));
+  const ids = [stdout, ...noted].join('\n').match(/^[0-9a-f]{40,64}$/gm) ?? [];
+  const there = await Promise.all([...new Set(ids)].map((id) => commitOf(path, id)));
+  return there.filter((id) => id !== null);
+}
+
+/** Of these commits those that would be lost with the worktree and with its HEAD. */
+export async function unsavedCommits(path: string): Promise<readonly string[]> {
+  const own = await ownCommits(path);
+  const lost = await Promise.all(
+    own.map(async (commit) => {
+      const { stdout } = await run(path, ['rev-list', '--max-count=1', commit, '--not', ...ELSEWHERE]);
+      return stdout.trim() === '' ? [] : [commit];
+    }),
+  );
+  return lost.flat();
+}
+
+export interface InnerWorktree {
+  /** Relative to the worktree that it lies in. */
+  readonly name: string;
+  /** As `onlyHere` says it. */
+  readonly work: readonly string[];
+}
+
+/** Worktrees of the same repository inside of this one, also in ignored folders, with what only they hold. */
+export async function innerWorktrees(
+  path: string,
+  options: StatusOptions = {},
+): Promise<readonly InnerWorktree[]> {
+  const top = `${await realpath(path)}/`;
+  const found: InnerWorktree[] = [];
+  for (const { path: at, bare } of await listWorktrees(path)) {
+    if (bare || !at.startsWith(top) || (await gitDirOf(at)) === null) continue;
+    // What metawsm put into the outer one is not in here.
+    const work = await onlyHere(at, { ...options, placed: {} });
+    if (work.length > 0) found.push({ name: at.slice(top.length), work });
+  }
+  return found;
+}
+
 /** Changed files with `assume-unchanged` or `skip-worktree` set: `git status` does not name them. */
-async function hiddenChanges(path: string, options: StatusOptions): Promise<readonly string[]> {
+export async function hiddenChanges(path: string, options: StatusOptions): Promise<readonly string[]> {
   const flagged = await flaggedFiles(path);
   if (flagged.length === 0) return [];
   const off = await untrustedOff(path, options);
@@ -308,16 +361,72 @@ async function submoduleWork(path: string): Promise<readonly string[]> {
   const sentences: string[] = [];
   for (const name of await submodules(path)) {
     const count = await unpushedCommits(join(path, name));
-    if (count === 0) continue;
-    sentences.push(`${count} ${count === 1 ? 'commit' : 'commits'} in the submodule ${shown(name)} only`);
+    if (count > 0) {
+      sentences.push(`${count} ${count === 1 ? 'commit' : 'commits'} in the submodule ${shown(name)} only`);
+    }
+    const hidden = await hiddenChanges(join(path, name), { config: null });
+    if (hidden.length > 0)
+      sentences.push(
+        `changes in the submodule ${shown(name)} that git was told to overlook: ${some(hidden)}`,
+      );
+  }
+  for (const { name, commits } of await strayModules(path)) {
+    sentences.push(
+      `${commits} ${commits === 1 ? 'commit' : 'commits'} of the submodule ${shown(name)} only, which is checked out no more`,
+    );
   }
   return sentences;
 }
 
+export interface StrayModule {
+  readonly name: string;
+  readonly gitDir: string;
+  /** How many no remote of it has. */
+  readonly commits: number;
+}
+
+/** Submodules that are checked out no more, and of which git still keeps commits with the worktree's own data. */
+export async function strayModules(path: string): Promise<readonly StrayModule[]> {
+  const gitDir = await gitDirOf(path);
+  // Those of the main worktree stay.
+  if (gitDir === null || !(await isThere(join(gitDir, 'commondir')))) return [];
+  const modules = await modulesIn(join(gitDir, 'modules'), '');
+  if (modules.length === 0) return [];
+  const used = await Promise.all(
+    (await submodules(path)).map(async (name) => realpath((await gitDirOf(join(path, name))) ?? path)),
+  );
+  const found: StrayModule[] = [];
+  for (const module of modules) {
+    if (used.includes(await realpath(module.gitDir))) continue;
+    const commits = await unpushedCommits(module.gitDir, BY_ITSELF);
+    if (commits > 0) found.push({ ...module, commits });
+  }
+  return found;
+}
+
+/** For a git folder whose worktree is gone: git would look for that. */
+const BY_ITSELF = ['--git-dir=.', '--work-tree=.'];
+
+/** Git folders below a folder of submodules: a name may hold slashes, and a submodule have some of its own. */
+async function modulesIn(folder: string, prefix: string): Promise<{ name: string; gitDir: string }[]> {
+  const entries = await readdir(folder, { withFileTypes: true }).catch(() => []);
+  const found: { name: string; gitDir: string }[] = [];
+  for (const entry of entries) {
+    if (!entry.isDirectory()) continue;
+    const gitDir = join(folder, entry.name);
+    const name = `${prefix}${entry.name}`;
+    if (!(await isThere(join(gitDir, 'HEAD')))) found.push(...(await modulesIn(gitDir, `${name}/`)));
+    else found.push({ name, gitDir }, ...(await modulesIn(join(gitDir, 'modules'), `${name}/`)));
+  }
+  return found;
+}
+
 /** How many commits of a repository, stashed ones too, no remote of it has. */
-export async function unpushedCommits(repo: string): Promise<number> {
-  const refs = ['HEAD', '--branches', '--tags', '--glob=refs/stash', '--not', '--remotes'];
-  const { exitCode, stdout } = await run(repo, ['rev-list', '--count', ...refs], { okCodes: [0, 128] });
+export async function unpushedCommits(repo: string, settings: readonly string[] = []): Promise<number> {
+  // A pattern: without one git would look for refs below that name.
+  const refs = ['HEAD', '--branches', '--tags', '--glob=refs/stas[h]', '--not', '--remotes'];
+  const args = [...settings, 'rev-list', '--count', ...refs, '--'];
+  const { exitCode, stdout } = await run(repo, args, { okCodes: [0, 128] });
   return exitCode === 0 ? Number(stdout.trim()) : 0;
 }
 

@@ -460,3 +460,97 @@ function dirty(status: Status): void {
   mkdirSync(path.join(tree, 'sub'));
   writeFileSync(path.join(tree, 'sub/new.txt'), 'new');
 }
+
+describe('what git keeps with a worktree’s own data', () => {
+  async function withLibrary(rig: Rig) {
+    const lib = await rig.repo('lib', { files: { 'lib.txt': 'from lib\n' } });
+    const api = await rig.repo('api');
+    await api.git('submodule', '--quiet', 'add', lib.path, 'lib');
+    await api.git('commit', '-q', '-m', 'Add lib');
+    rig.manifest();
+    const status = await rig.applied();
+    const tree = rig.at(status.repos[0]?.path ?? '');
+    const nested = path.join(rig.stateFolder, 'runs', status.run.id, 'nested/api');
+    return { tree, inner: rig.at(path.join(tree.path, 'lib')), nested };
+  }
+
+  test('the commits of a submodule that is checked out no more', async ({ rig }) => {
+    const { tree, inner, nested } = await withLibrary(rig);
+    await inner.git('switch', '-q', '-c', 'feature');
+    const commit = await inner.commit('Only here', { 'lib.txt': 'better\n' });
+    await inner.git('switch', '-q', '--detach', 'HEAD^');
+    await tree.git('submodule', '--quiet', 'deinit', '-f', 'lib');
+    expect(await tree.git('status', '--porcelain')).toBe('');
+    expect((await rig.run('cleanup run.yaml', { code: 4 })).text).toContain('1 commit of the submodule lib');
+    await rig.run('cleanup run.yaml --force');
+    expect(await rig.at(path.join(nested, 'lib.git')).git('rev-parse', 'feature')).toBe(commit);
+  });
+
+  test('what is stashed or overlooked in a submodule', async ({ rig }) => {
+    const { inner, nested } = await withLibrary(rig);
+    inner.write({ 'lib.txt': 'stashed\n' });
+    await inner.git('stash', 'push', '-q');
+    await inner.git('update-index', '--assume-unchanged', 'lib.txt');
+    inner.write({ 'lib.txt': 'overlooked\n' });
+    const { text } = await rig.run('cleanup run.yaml', { code: 4 });
+    expect(text).toContain('in the submodule lib only');
+    expect(text).toContain('changes in the submodule lib that git was told to overlook: lib.txt');
+    await rig.run('cleanup run.yaml --force');
+    const kept = path.join(nested, 'lib');
+    expect(await rig.at(kept).git('show', 'stash@{0}:lib.txt')).toBe('stashed');
+    expect(readFileSync(path.join(kept, 'lib.txt'), 'utf8')).toBe('overlooked\n');
+  });
+
+  test('what a rebase set aside, and where it began', async ({ rig }) => {
+    const { api, status } = await live(rig);
+    const tree = rig.at(status.repos[0]?.path ?? '');
+    await tree.git('switch', '-q', '--detach');
+    const began = await tree.commit('Work', { 'README.md': 'mine\n', 'more.txt': 'committed\n' });
+    tree.write({ 'more.txt': 'set aside\n' });
+    await api.commit('Meanwhile', { 'README.md': 'theirs\n' });
+    await tree.git('rebase', '-q', '--autostash', 'main').catch(() => undefined);
+    await rig.run('cleanup run.yaml --force');
+    const kept = (await api.git('for-each-ref', '--format=%(objectname)', 'refs/metawsm/lost')).split('\n');
+    expect(kept).toContain(began);
+    const contents = await Promise.all(kept.map((commit) => api.git('show', `${commit}:more.txt`)));
+    expect(contents).toContain('set aside');
+  });
+});
+
+test('a worktree that an agent made in an ignored folder is not lost', async ({ rig }) => {
+  const api = await rig.repo('api', { files: { '.gitignore': '.worktrees/\n' } });
+  rig.manifest();
+  const { run, repos } = await rig.applied();
+  const tree = rig.at(repos[0]?.path ?? '');
+  await tree.git('worktree', 'add', '-q', '--detach', '.worktrees/idea');
+  const idea = rig.at(path.join(tree.path, '.worktrees/idea'));
+  const commit = await idea.commit('Only here', { 'idea.txt': 'x\n' });
+  idea.write({ 'draft.txt': 'not committed\n' });
+  const { text } = await rig.run('cleanup run.yaml', { code: 4 });
+  expect(text).toContain('.worktrees/idea: 1 untracked file: draft.txt; 1 commit on no branch');
+  await rig.run('cleanup run.yaml --force');
+  await api.git('gc', '-q', '--prune=now');
+  const kept = path.join(rig.stateFolder, 'runs', run.id, 'nested/api/.worktrees__idea');
+  expect(await rig.at(kept).git('rev-parse', 'HEAD')).toBe(commit);
+  expect(readFileSync(path.join(kept, 'draft.txt'), 'utf8')).toBe('not committed\n');
+});
+
+test('a worktree that an agent made beside its own moves, and git knows where to', async ({ rig }) => {
+  const { api, status } = await live(rig);
+  const tree = rig.at(status.repos[0]?.path ?? '');
+  await tree.git('worktree', 'add', '-q', '--detach', '../idea');
+  const idea = rig.at(path.join(status.run.workspace, 'idea'));
+  const commit = await idea.commit('Only here', { 'idea.txt': 'x\n' });
+  await rig.run('cleanup run.yaml');
+  await api.git('worktree', 'prune');
+  const kept = path.join(rig.stateFolder, 'runs', status.run.id, 'workspace/idea');
+  expect(await rig.at(kept).git('rev-parse', 'HEAD')).toBe(commit);
+});
+
+test('what an agent left in the .metawsm of a worktree is kept', async ({ rig }) => {
+  const { status } = await live(rig);
+  rig.at(status.repos[0]?.path ?? '').write({ '.metawsm/notes.md': 'remember' });
+  await rig.run('cleanup run.yaml');
+  const kept = path.join(rig.stateFolder, 'runs', status.run.id, 'workspace/api/.metawsm/notes.md');
+  expect(readFileSync(kept, 'utf8')).toBe('remember');
+});

@@ -63,7 +63,9 @@ test('the commands that are shown are those that move refs', () => {
     ['git', 'merge-tree', '--write-tree', 'main', branch],
     ['git', 'update-ref', 'refs/heads/main', '<what is merged>', '<main now>'],
   ]);
-  expect(argvOf('branch.delete/api')).toEqual([['git', 'update-ref', '--no-deref', '-d', `refs/heads/${branch}`]]);
+  expect(argvOf('branch.delete/api')).toEqual([
+    ['git', 'update-ref', '--no-deref', '-d', `refs/heads/${branch}`],
+  ]);
 });
 
 describe('what becomes of the branches', () => {

@@ -225,6 +225,15 @@ describe('archiveNested', () => {
     expect(readdirSync(archive).sort()).toEqual(['deep__inner', 'deep__inner-2']);
   });
 
+  test('without the pipes that programs left in it', async () => {
+    const { folder, path } = setting();
+    const inner = newRepo(join(path, 'inner'));
+    execFileSync('mkfifo', [join(inner, 'pipe')]);
+    const kept = await archiveNested(path, 'inner', join(folder, 'a'));
+    expect(sh(kept, 'status', '--porcelain')).toBe('');
+    expect(existsSync(join(kept, 'pipe'))).toBe(false);
+  });
+
   test('a submodule and a linked worktree stand on their own afterwards', async () => {
     const { folder, source, path } = setting();
     const library = newRepo(join(folder, 'library'));

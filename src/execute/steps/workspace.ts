@@ -2,7 +2,12 @@
 import { cp, lstat, mkdir, readdir, rename, rm, rmdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { clearTicketLeftovers } from '../../tickets/leftovers.js';
-import { ensureRealFolder, isRealFolder, makeFolders } from '../../tools/files.js';
+import { ToolFailure } from '../../tools/failure.js';
+import { ensureRealFolder, isContent, isRealFolder, makeFolders } from '../../tools/files.js';
+import { run } from '../../tools/git.js';
+import { gitDirOf } from '../../tools/git-folder.js';
+import { canonicalPath } from '../../tools/git-read.js';
+import { listWorktrees } from '../../tools/git-worktree.js';
 import { removeLeftovers } from '../../tools/temporary.js';
 import { runFolder, shimFolder } from '../paths.js';
 import { type StepContext, type StepHandler, StepRefused } from '../world.js';
@@ -42,6 +47,7 @@ export const workspaceRemove: StepHandler<'workspace.remove'> = {
     // Notes that an agent left beside the worktrees, and its sentinels, are work too: they move, they are not removed.
     const keep = join(runFolder(stateFolder, run.id), 'workspace');
     for (const name of [...left, '.metawsm']) await moveInto(join(step.path, name), keep);
+    for (const repo of run.repos) await followMoved(repo.source, step.path, keep);
     await rmdir(step.path);
     await removeTraces(ctx);
     if (left.length > 0) {
@@ -56,6 +62,20 @@ export const workspaceRemove: StepHandler<'workspace.remove'> = {
   },
 };
 
+/** Tells git where worktrees that an agent made beside its own are now: it would forget them, and then their commits. */
+async function followMoved(source: string, workspace: string, keep: string): Promise<void> {
+  const listed = await listWorktrees(source).catch((error: unknown) => {
+    if (error instanceof ToolFailure) return [];
+    throw error;
+  });
+  const top = `${await canonicalPath(workspace)}/`;
+  for (const { path } of listed) {
+    const now = join(keep, path.slice(top.length));
+    if (!path.startsWith(top) || (await gitDirOf(path)) !== null || (await gitDirOf(now)) === null) continue;
+    await run(source, ['worktree', 'repair', now], { okCodes: [0, 1] });
+  }
+}
+
 /** What lies outside of the workspace: the day's folder goes with its last one; what a crash left of a ticket goes. */
 async function removeTraces(ctx: StepContext): Promise<void> {
   const run = await ctx.run();
@@ -67,7 +87,7 @@ async function removeTraces(ctx: StepContext): Promise<void> {
 }
 
 /** Move a file or folder, also to another file system; never over something that is there. */
-async function moveInto(from: string, folder: string): Promise<void> {
+export async function moveInto(from: string, folder: string): Promise<void> {
   if ((await lstat(from).catch(() => null)) === null) return;
   await mkdir(folder, { recursive: true, mode: 0o700 });
   const name = from.slice(from.lastIndexOf('/') + 1);
@@ -77,7 +97,13 @@ async function moveInto(from: string, folder: string): Promise<void> {
     await rename(from, to);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'EXDEV') throw error;
-    await cp(from, to, { recursive: true, verbatimSymlinks: true, errorOnExist: true, force: false });
+    await cp(from, to, {
+      recursive: true,
+      verbatimSymlinks: true,
+      errorOnExist: true,
+      force: false,
+      filter: isContent,
+    });
     await rm(from, { recursive: true, force: true });
   }
 }

@@ -1,22 +1,30 @@
 /** A repo's worktree: made from the base, filled with untracked files of the source clone, removed. */
-
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
 import type { RecordedRepo } from '../../plan/recorded.js';
 import type { StepOf } from '../../plan/steps.js';
 import { ToolFailure } from '../../tools/failure.js';
 import { safeText } from '../../tools/files.js';
 import { addWorktree, discardHalfMade } from '../../tools/git-add.js';
-import { archiveNested, backupWorktree, repositoriesInside } from '../../tools/git-backup.js';
+import {
+  archiveModule,
+  archiveNested,
+  backupWorktree,
+  keepOwnCommits,
+  repositoriesInside,
+} from '../../tools/git-backup.js';
 import { configSnapshot } from '../../tools/git-config.js';
 import { commitOf } from '../../tools/git-read.js';
 import { removeBrokenEntries, removeWorktree } from '../../tools/git-remove.js';
-import { onlyHere, type StatusOptions } from '../../tools/git-status.js';
+import { onlyHere, type StatusOptions, strayModules } from '../../tools/git-status.js';
 import { halfMadeWorktree, worktreeState } from '../../tools/git-worktree.js';
 import { copyInto, linkInto, type PlaceResult } from '../../tools/place.js';
 import { childOf, freeRefs, gitStillRuns } from '../child.js';
-import { nestedFolder } from '../paths.js';
+import { nestedFolder, runFolder } from '../paths.js';
 import { withRepoLock } from '../repo-lock.js';
 import { changedConfig, lookOptions } from '../trust.js';
 import { type StepContext, StepFailed, type StepHandler, StepRefused } from '../world.js';
+import { moveInto } from './workspace.js';
 
 export const worktreeCreate: StepHandler<'worktree.create'> = {
   async look(step, ctx) {
@@ -179,6 +187,7 @@ export const worktreeRemove: StepHandler<'worktree.remove'> = {
         );
       }
       if (work.length > 0 && step.backup !== null) await saveWork(step, step.backup, looking, ctx);
+      await keepOwnFolder(step, ctx);
     }
     const removed = await withRepoLock(ctx, source, () => removeWorktree({ source, path, force: true }));
     if (removed.saved !== null)
@@ -194,15 +203,32 @@ async function saveWork(
   ctx: StepContext,
 ): Promise<void> {
   const { source, path } = step;
+  const folder = nestedFolder(ctx.world.stateFolder, ctx.runId, step.repo);
   for (const inner of await repositoriesInside(path, looking)) {
-    const kept = await archiveNested(path, inner, nestedFolder(ctx.world.stateFolder, ctx.runId, step.repo));
+    const kept = await archiveNested(path, inner, folder);
     note(ctx, `the repository ${inner} inside ${path} is kept at ${kept}`);
+  }
+  for (const module of await strayModules(path)) {
+    const kept = await archiveModule(module, folder);
+    note(ctx, `the submodule ${module.name}, which ${path} has checked out no more, is kept at ${kept}`);
+  }
+  for (const ref of await keepOwnCommits(path)) {
+    note(ctx, `a commit that only ${path} held (${ref.slice(-12)}) is kept at ${ref}`);
   }
   const backup = await backupWorktree({ source, path, ref, ...looking });
   note(
     ctx,
     `work of ${path} is saved at ${backup.ref} (${backup.commit.slice(0, 12)}); get it back with: ${backup.restore}`,
   );
+}
+
+/** Git is told to overlook the worktree's `.metawsm/`, so whatever an agent left in it moves, as that of the workspace does. */
+async function keepOwnFolder(step: StepOf<'worktree.remove'>, ctx: StepContext): Promise<void> {
+  const folder = join(step.path, '.metawsm');
+  if ((await readdir(folder).catch(() => [])).length === 0) return;
+  const keep = join(runFolder(ctx.world.stateFolder, ctx.runId), 'workspace', step.repo);
+  await moveInto(folder, keep);
+  note(ctx, `what lay in ${folder} is kept in ${keep}`);
 }
 
 function note(ctx: StepContext, text: string): void {
