@@ -12,7 +12,7 @@ import type { RecordedEvidence, RecordedRun } from '../plan/recorded.js';
 import type { Refusal } from '../plan/steps.js';
 import { oneLine } from '../report/stream.js';
 import { safeText } from '../tools/files.js';
-import { worktreeStatus } from '../tools/git-status.js';
+import { hiddenChanges, worktreeStatus } from '../tools/git-status.js';
 import { masked, maskedTail, secretsOf } from './agent-env.js';
 import { type CriterionEnd, endLeftovers, runCriterion } from './criterion.js';
 import { type Looked, lookAt, recordLook, type Warner } from './look.js';
@@ -90,7 +90,7 @@ export async function verifyRun(runId: string, world: World, options: VerifyOpti
   if (refusal !== null) return { kind: 'refused', run, outcome, refusal };
 
   await endLeftovers(criteriaFolder(world.stateFolder, runId));
-  const before = seenBefore(looked);
+  const before = await seenBefore(run, looked);
   await runAll(checks, run, before, world, options);
   world.signal.throwIfAborted();
   return locked(runId, world, Math.max(options.lockTimeoutMs, RECORD_WAIT_MS), () =>
@@ -127,14 +127,17 @@ function whyNot(run: RecordedRun, looked: Looked, checks: readonly DeclaredCrite
 /** What the worktrees are before the first command starts: what it leaves for a moment is not held against others. */
 type Before = ReadonlyMap<string, { readonly head: string; readonly dirty: boolean }>;
 
-function seenBefore({ observed }: Looked): Before {
-  return new Map(
-    Object.entries(observed.repos).flatMap(([name, { worktree }]) =>
-      worktree.head === null
-        ? []
-        : [[name, { head: worktree.head, dirty: (worktree.dirtyFiles ?? []).length > 0 }] as const],
-    ),
-  );
+async function seenBefore(run: RecordedRun, { observed }: Looked): Promise<Before> {
+  const seen = run.repos.map(async (repo) => {
+    const worktree = observed.repos[repo.name]?.worktree;
+    if (worktree === undefined || worktree.head === null) return [];
+    const { head, state } = worktree;
+    // What git was told to overlook is in nobody's commit, but the command sees it.
+    const hidden = state === 'ready' ? await hiddenChanges(repo.path, lookOptions(repo)) : [];
+    const dirty = (worktree.dirtyFiles ?? []).length + hidden.length > 0;
+    return [[repo.name, { head, dirty }] as const];
+  });
+  return new Map((await Promise.all(seen)).flat());
 }
 
 async function runAll(

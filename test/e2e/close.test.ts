@@ -241,6 +241,20 @@ describe('gates', () => {
     await rig.run('close run.yaml');
   });
 
+  test('evidence of a tree that git was told to overlook is none', async ({ rig }) => {
+    const { trees } = await ready(rig, {
+      keys: { done_criteria: [{ run: 'grep -q mended README.md' }] },
+      verified: 4,
+    });
+    const tree = named(trees);
+    await tree.git('update-index', '--skip-worktree', 'README.md');
+    tree.write({ 'README.md': 'mended\n' });
+    await rig.run('verify run.yaml', { code: 4 });
+    await tree.git('update-index', '--no-skip-worktree', 'README.md');
+    await tree.git('checkout', '-q', 'README.md');
+    expect(Object.keys(await refused(rig))).toEqual(['command_evidence']);
+  });
+
   test('words are attested for these HEADs', async ({ rig }) => {
     const { trees, status } = await ready(rig, { keys: { done_criteria: ['It is documented'] } });
     const attest = ['signal', 'validation', '--status', 'passed', '--done', 'It is documented'];
