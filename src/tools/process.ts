@@ -86,7 +86,8 @@ export interface TerminateOptions {
   readonly sessions?: readonly ProcessIdentity[];
   /**
    * `NAME=value` entries that the environment of every process of the tree has. Only with them are processes
-   * found whose session leader is gone already: the leader's pid alone could be another session's by now.
+   * found that made a session of their own and lost their parent (a server in the background), or whose session
+   * leader is gone: the leader's pid alone could be another session's by now.
    */
   readonly mark?: readonly string[];
   /** Never signalled, though they belong. */
@@ -97,7 +98,8 @@ export interface TerminateOptions {
 const KILL_WAIT_MS = 3_000;
 
 /**
- * Ends a process with all that it started: its descendants, and whoever shares its process group or session.
+ * Ends a process with all that it started: its descendants, whoever shares its process group or session, and
+ * whoever bears the mark.
  * SIGTERM to all that are there now, SIGKILL after the grace to all that are left; what a process starts in
  * its own clean-up gets the grace, too. Each is signalled only while it is still the process that was found.
  * Gives the pids that could not be ended; none when there was nothing to end. Throws for another host.
@@ -138,6 +140,13 @@ function treeCollector(root: ProcessIdentity, options: TerminateOptions): () => 
   const spare = new Set([process.pid, ...(options.spare ?? [])]);
   const trusted = new Set<number>();
   const found = new Map<number, string>();
+  const marked = new Map<string, boolean>();
+  const isMarked = ({ pid, start }: ProcessEntry): boolean => {
+    const key = `${pid} ${start}`;
+    const known = marked.get(key) ?? hasMark(pid, options.mark);
+    marked.set(key, known);
+    return known;
+  };
 
   return () => {
     const table = processTable();
@@ -154,9 +163,10 @@ function treeCollector(root: ProcessIdentity, options: TerminateOptions): () => 
       for (const entry of table) {
         const inGroup = leader === root && entry.group === leader.pid;
         if (!inGroup && entry.session !== leader.pid) continue;
-        if (trusted.has(leader.pid) || hasMark(entry.pid, options.mark)) members.add(entry.pid);
+        if (trusted.has(leader.pid)) members.add(entry.pid);
       }
     }
+    for (const entry of table) if (isMarked(entry)) members.add(entry.pid);
 
     for (let size = -1; size !== members.size; ) {
       size = members.size;

@@ -222,6 +222,16 @@ test('stopping ends everything the agent started', async ({ rig }) => {
   expect(left).toEqual([]);
 });
 
+test('stopping ends what the agent put into the background, in a session of its own', async ({ rig }) => {
+  await rig.repo('api');
+  const server = 'setsid sh -c \'touch "$RIG_DIR/server"; exec sleep 1000\' & ';
+  rig.manifest({ agent: { command: `(${server}); touch "$RIG_DIR/alive-agent-1"; exec sleep 1000` } });
+  const { run } = await rig.applied();
+  await rig.untilFile('server');
+  await rig.run('stop run.yaml');
+  expect(withEnvironment(`METAWSM_RUN_ID=${run.id}`).filter(isAlive)).toEqual([]);
+});
+
 test('an agent that ignores SIGTERM is ended all the same', async ({ rig }) => {
   await rig.repo('api');
   rig.manifest({
