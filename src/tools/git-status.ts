@@ -172,16 +172,23 @@ export interface DiffStat {
   readonly deletions: number;
 }
 
-/** HEAD against a base commit; what is not committed does not count. @throws {ToolFailure} */
-export async function diffStat(path: string, base: string): Promise<DiffStat> {
+/** HEAD against a base commit; what is not committed does not count. null: HEAD has no commit. @throws {ToolFailure} */
+export async function diffStat(path: string, base: string): Promise<DiffStat | null> {
   const diff = (range: readonly string[]) =>
     run(path, ['diff', '--shortstat', '--no-ext-diff', '--no-textconv', '--find-renames', ...range, '--'], {
       okCodes: [0, 128],
     });
   const [counts, sinceParting] = await Promise.all([
-    run(path, ['rev-list', '--left-right', '--count', `${base}...HEAD`]),
+    run(path, ['rev-list', '--left-right', '--count', `${base}...HEAD`, '--']).catch(
+      async (error: unknown) => {
+        // On a branch that was deleted, or on a new one that begins from nothing.
+        if ((await commitOf(path, 'HEAD')) === null) return null;
+        throw error;
+      },
+    ),
     diff([`${base}...HEAD`]),
   ]);
+  if (counts === null) return null;
   // Histories that have nothing in common have no point where they parted.
   const stat = sinceParting.exitCode === 0 ? sinceParting : await diff([base, 'HEAD']);
   const [behind = 0, ahead = 0] = counts.stdout.trim().split('\t').map(Number);
@@ -232,12 +239,11 @@ export async function onlyHere(path: string, options: StatusOptions = {}): Promi
 
 /** Commits that only this worktree's HEAD, its own refs and its operation in progress hold. */
 async function lostCommits(path: string): Promise<number> {
-  const { exitCode, stdout } = await run(
-    path,
-    ['rev-list', '--count', 'HEAD', ...(await ownCommits(path)), '--not', ...ELSEWHERE],
-    { okCodes: [0, 128] },
-  );
-  return exitCode === 0 ? Number(stdout.trim()) : 0;
+  const head = await commitOf(path, 'HEAD');
+  const held = [...(head === null ? [] : [head]), ...(await ownCommits(path))];
+  if (held.length === 0) return 0;
+  const { stdout } = await run(path, ['rev-list', '--count', ...held, '--not', ...ELSEWHERE]);
+  return Number(stdout.trim());
 }
 
 /** What holds commits when a worktree is gone, as words for `git rev-list`. */
@@ -258,9 +264,17 @@ async function ownCommits(path: string): Promise<readonly string[]> {
   if (gitDir === null) return [];
   const { stdout } = await run(path, ['rev-parse', '--glob=refs/worktree', '--glob=refs/rewritten']);
   const noted = await Promise.all(NOTED_IN.map((file) => readGitFile(join(gitDir, file))));
-  const ids = [stdout, ...noted].join('\n').match(/^[0-9a-f]{40,64}$/gm) ?? [];
+  const ids: string[] = [stdout, ...noted].join('\n').match(/^[0-9a-f]{40,64}$/gm) ?? [];
+  if ((await commitOf(path, 'HEAD')) === null) ids.push(...(await lastHead(gitDir)));
   const there = await Promise.all([...new Set(ids)].map((id) => commitOf(path, id)));
   return there.filter((id) => id !== null);
+}
+
+/** Where HEAD was, when its branch has no commit any more. */
+async function lastHead(gitDir: string): Promise<readonly string[]> {
+  const log = (await readGitFile(join(gitDir, 'logs', 'HEAD')))?.toString('utf8') ?? '';
+  const ids = [...log.matchAll(/^[0-9a-f]+ ([0-9a-f]+) /gm)].map(([, id = '']) => id);
+  return ids.filter((id) => !/^0*$/.test(id)).slice(-1);
 }
 
 /** Of these commits those that would be lost with the worktree and with its HEAD. */

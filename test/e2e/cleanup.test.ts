@@ -517,6 +517,25 @@ describe('what git keeps with a worktree’s own data', () => {
   });
 });
 
+test.for(['deleted', 'new'])(
+  'a branch without a commit (%s) keeps no command from its work',
+  async (how, { rig }) => {
+    const { api, status } = await live(rig);
+    const tree = rig.at(status.repos[0]?.path ?? '');
+    const commit = await tree.commit('Work', { 'work.txt': 'x\n' });
+    if (how === 'deleted') await tree.git('update-ref', '-d', `refs/heads/${status.repos[0]?.branch}`);
+    else await tree.git('checkout', '-q', '--orphan', 'fresh');
+    expect((await rig.status()).repos[0]).toMatchObject({ clean: false, head: null });
+    await rig.run('close run.yaml --dry-run', { code: 4 });
+    expect((await rig.run('cleanup run.yaml', { code: 4 })).text).toContain('work.txt');
+    await rig.run('cleanup run.yaml --force');
+    expect(await api.git('show', `refs/metawsm/backup/${status.run.id}/api:work.txt`)).toBe('x');
+    await api.git('reflog', 'expire', '--expire=now', '--all');
+    await api.git('gc', '-q', '--prune=now');
+    expect(await api.git('show', '-s', '--format=%s', commit)).toBe('Work');
+  },
+);
+
 test('a worktree that an agent made in an ignored folder is not lost', async ({ rig }) => {
   const api = await rig.repo('api', { files: { '.gitignore': '.worktrees/\n' } });
   rig.manifest();
