@@ -78,6 +78,20 @@ test.for([
   expect(await api.git('log', '-1', '--format=%s', 'main')).toMatch(/Late|Seen/);
 });
 
+test('a filter that was configured while it was stopped runs nowhere', async ({ rig }) => {
+  const late =
+    'git config filter.late.smudge "touch $RIG_DIR/ran; cat"; ' +
+    'echo "* filter=late" >"$(git rev-parse --git-common-dir)/info/attributes"';
+  const { api } = await completed(rig, lingering(late));
+  await rig.untilFile('lingering');
+  const main = await api.git('rev-parse', 'main');
+  const { text } = await rig.run('close run.yaml', { code: 4 });
+  expect(text).toContain('filter.late.smudge of the git configuration of repo api was added');
+  expect(existsSync(path.join(rig.dir, 'ran'))).toBe(false);
+  expect(await api.git('rev-parse', 'main')).toBe(main);
+  expect(Object.keys(await refused(rig))).toContain('git_config_unchanged');
+});
+
 test('a workspace without agents is completed again, too', async ({ rig }) => {
   const api = await rig.repo('api');
   rig.manifest({ agents: [], done_criteria: [{ run: 'true' }] });

@@ -3,13 +3,14 @@
 import { deliveryKind } from '../../plan/delivery.js';
 import type { RecordedDelivery, RecordedRun } from '../../plan/recorded.js';
 import { ticketDriver } from '../../tickets/index.js';
+import { safeText } from '../../tools/files.js';
 import { isDelivered } from '../../tools/git-merge.js';
 import { deleteBranch } from '../../tools/git-move.js';
 import { branchInfo } from '../../tools/git-read.js';
 import { worktreeStatus } from '../../tools/git-status.js';
 import { freeRefs } from '../child.js';
 import { withRepoLock } from '../repo-lock.js';
-import { lookOptions } from '../trust.js';
+import { changedConfig, lookOptions } from '../trust.js';
 import { type StepHandler, StepRefused } from '../world.js';
 
 export const closeCheck: StepHandler<'close.check'> = {
@@ -32,6 +33,13 @@ export const closeCheck: StepHandler<'close.check'> = {
         throw new StepRefused(
           `repo ${repo.name} has uncommitted changes again: ${dirtyFiles.slice(0, 5).join(', ')}`,
           'commit or remove them, then verify and close again',
+        );
+      }
+      const [changed] = await changedConfig(repo, repo.path);
+      if (changed !== undefined) {
+        throw new StepRefused(
+          `${safeText(changed.key)} of the git configuration of repo ${repo.name} was ${changed.change} while it was being closed`,
+          'close again says how to put it back',
         );
       }
     }
