@@ -26,6 +26,9 @@ const SAFE_CONFIG = [
   'core.fsmonitor=false',
   // An agent could make the base seem to hold its branch.
   'core.useReplaceRefs=false',
+  // A change whose time was put back would be none.
+  'core.trustctime=true',
+  'core.checkStat=default',
 ] as const;
 
 /** Variables that say where the repository is, or what a path or a diff means: never inherited. */

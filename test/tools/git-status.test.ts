@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
-import { chmodSync, mkdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
+import { chmodSync, mkdirSync, readFileSync, rmSync, symlinkSync, utimesSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import { diffStat, onlyHere, worktreeStatus } from '../../src/tools/git-status.js';
 import { commit, newRepo, sh, temporaryFolder, write } from './git-rig.js';
@@ -191,6 +192,21 @@ describe('onlyHere', () => {
     expect(await onlyHere(path)).toEqual(['1 uncommitted change: lib', '1 commit in the submodule lib only']);
     sh(path, 'commit', '-qam', 'move lib');
     expect(await onlyHere(path)).toEqual(['1 commit in the submodule lib only']);
+  });
+
+  test('a change whose time and size are those of before', async () => {
+    const { path } = setting();
+    sh(path, 'config', 'core.checkStat', 'minimal');
+    sh(path, 'config', 'core.trustctime', 'false');
+    const old = new Date(0);
+    utimesSync(join(path, 'a.txt'), old, old);
+    sh(path, 'update-index', '--refresh');
+    // git compares whole seconds.
+    await pause(1_100);
+    write(path, 'a.txt', readFileSync(join(path, 'a.txt'), 'utf8').replace(/./, '!'));
+    utimesSync(join(path, 'a.txt'), old, old);
+    expect(sh(path, 'status', '--porcelain')).toBe('');
+    expect(await onlyHere(path)).toEqual(['1 uncommitted change: a.txt']);
   });
 
   test('modes count where git counts them', async () => {
