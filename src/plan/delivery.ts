@@ -25,8 +25,11 @@ export function deliverySentence(run: RecordedRun, delivery: RecordedDelivery): 
       return delivery.url === null
         ? `${repo.name}: there is no pull request, because ${baseBranch} of origin holds all of ${branch} already`
         : `${repo.name}: ${branch} waits in ${delivery.url}`;
-    case 'none':
-      return `${repo.name}: nothing is delivered (${noneReason(run.intent)}); ${branch} stays in ${source}`;
+    case 'none': {
+      const left = delivery.ref?.replace(/^refs\/heads\//, '') ?? null;
+      const where = left === null ? branch : `the work is on ${left}, not on ${branch}: it`;
+      return `${repo.name}: nothing is delivered (${noneReason(run.intent)}); ${where} stays in ${source}`;
+    }
   }
 }
 

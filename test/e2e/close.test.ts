@@ -409,6 +409,21 @@ describe('branches that are left where they are', () => {
     expect(changelog(rig)).toContain('left on its branch');
   });
 
+  test('work on another branch than the run’s: it is said on which', async ({ rig }) => {
+    const api = await rig.repo('api');
+    const intake = { goal: 'g', scope: 's', constraints: 'c', merge_intent: 'none' };
+    rig.manifest({ agents: [], done_criteria: [{ run: 'true' }], intake });
+    await rig.run('apply run.yaml');
+    const [repo] = (await rig.status()).repos;
+    const tree = rig.at(repo?.path ?? '');
+    await tree.git('switch', '-q', '-c', 'mine');
+    const head = await tree.commit('Work', { 'work.txt': 'x' });
+    await rig.run('verify run.yaml');
+    const { text } = await rig.run('close run.yaml');
+    expect(text).toContain(`the work is on mine, not on ${repo?.branch}`);
+    expect(await api.git('rev-parse', 'mine')).toBe(head);
+  });
+
   test('a repo that was cloned from a url; plan says so', async ({ rig }) => {
     const api = await rig.repo('api', { origin: true });
     rig.manifest({ agents: [], repos: [{ name: 'api', url: api.origin }], done_criteria: [{ run: 'true' }] });

@@ -6,7 +6,7 @@ import { ticketDriver } from '../../tickets/index.js';
 import { safeText } from '../../tools/files.js';
 import { isDelivered } from '../../tools/git-merge.js';
 import { deleteBranch } from '../../tools/git-move.js';
-import { branchInfo } from '../../tools/git-read.js';
+import { branchInfo, commitOf } from '../../tools/git-read.js';
 import { worktreeStatus } from '../../tools/git-status.js';
 import { freeRefs } from '../child.js';
 import { withRepoLock } from '../repo-lock.js';
@@ -20,9 +20,10 @@ export const closeCheck: StepHandler<'close.check'> = {
   /** Until now the agents could work on: what is delivered must be what was checked. */
   async do(step, ctx) {
     const run = await ctx.run();
+    const elsewhere = new Map<string, string>();
     for (const repo of run.repos.filter((r) => !r.removed)) {
       const expected = step.heads[repo.name];
-      const { head, dirtyFiles } = await worktreeStatus(repo.path, lookOptions(repo));
+      const { head, branch, dirtyFiles } = await worktreeStatus(repo.path, lookOptions(repo));
       if (expected === undefined || head !== expected) {
         throw new StepRefused(
           `HEAD of repo ${repo.name} moved from ${expected?.slice(0, 12)} to ${head?.slice(0, 12)} while it was being closed`,
@@ -42,6 +43,9 @@ export const closeCheck: StepHandler<'close.check'> = {
           'close again says how to put it back',
         );
       }
+      // The agent went on, on another branch: that is where the checked work is found then.
+      if ((await commitOf(repo.path, `refs/heads/${repo.branch}`)) !== head)
+        elsewhere.set(repo.name, branch === null ? head : `refs/heads/${branch}`);
     }
     const { store, now } = ctx.world;
     await store.transaction(async () => {
@@ -52,7 +56,7 @@ export const closeCheck: StepHandler<'close.check'> = {
           kind,
           state: 'checked',
           head,
-          ref: null,
+          ref: kind === 'none' ? (elsewhere.get(repo) ?? null) : null,
           before: null,
           after: null,
           url: null,
