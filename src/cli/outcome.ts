@@ -1,6 +1,6 @@
 /** What a finished request means for the exit code, and how its failure is told. */
 
-import { maskedTail, secretsOf } from '../execute/agent-env.js';
+import { lastWords, secretsOf } from '../execute/agent-env.js';
 import type { Converged } from '../execute/converge.js';
 import { lookAt } from '../execute/look.js';
 import { attemptFolder } from '../execute/paths.js';
@@ -12,7 +12,6 @@ import type { Outcome } from '../plan/outcome.js';
 import type { Plan } from '../plan/plan.js';
 import type { RecordedRun } from '../plan/recorded.js';
 import type { Reporter, RunSummary } from '../report/events.js';
-import { logFileOf } from '../sessions/attempt.js';
 import { CommandError, toCommandError } from './errors.js';
 import { EXIT } from './exit-codes.js';
 
@@ -175,8 +174,8 @@ async function lostLogTail(run: RecordedRun, outcome: Outcome, world: World): Pr
   const lost = outcome.agents.find((agent) => agent.verdict === 'failed' || agent.verdict === 'dead');
   const agent = run.agents.find((a) => a.name === lost?.name);
   if (agent === undefined) return [];
-  const log = logFileOf(attemptFolder(world.stateFolder, run.id, agent.name, agent.attempt));
-  return maskedTail(log, 10, secretsOf(world.env, run));
+  const folder = attemptFolder(world.stateFolder, run.id, agent.name, agent.attempt);
+  return lastWords(folder, 10, secretsOf(world.env, run));
 }
 
 /** Tell what made a run's part of the command fail. */

@@ -1,8 +1,11 @@
 /** The environment of an agent: the caller's, then the manifest's, then metawsm's own. */
 import { chmod, mkdir } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { expandEnvValue } from '../manifest/expand.js';
 import type { RecordedAgent, RecordedRun } from '../plan/recorded.js';
+import { logFileOf, readExit } from '../sessions/attempt.js';
+import { END_OF_LOG } from '../sessions/records.js';
 import { readRegular, tailLines, writeAtomic } from '../tools/files.js';
 import { removeLeftovers } from '../tools/temporary.js';
 import { shimFolder } from './paths.js';
@@ -72,6 +75,26 @@ export async function maskedTail(log: string, count: number, secrets: readonly s
   const longest = Math.max(1, ...secrets.map((secret) => secret.split('\n').length));
   const lines = await tailLines(log, count + longest - 1);
   return lines.length === 0 ? [] : masked(lines.join('\n'), secrets).split('\n').slice(-count);
+}
+
+/** How long the last output of a pane may take to the log: the end of the agent is recorded before that. */
+const PANE_WAIT_MS = 1_000;
+
+/** The end of what an agent printed in an attempt that has ended, with every secret replaced. */
+export async function lastWords(
+  attemptDir: string,
+  count: number,
+  secrets: readonly string[],
+): Promise<string[]> {
+  const log = logFileOf(attemptDir);
+  const begun = performance.now();
+  while (
+    readExit(attemptDir) !== null &&
+    (await tailLines(log, 1))[0]?.startsWith(END_OF_LOG) !== true &&
+    performance.now() - begun < PANE_WAIT_MS
+  )
+    await delay(20);
+  return maskedTail(log, count, secrets);
 }
 
 /** A text with every secret replaced. */

@@ -26,6 +26,9 @@ export const EXIT_FILE = 'exit.json';
 export const LOG_FILE = 'agent.log';
 export const WRAPPER_LOG_FILE = 'wrapper.log';
 
+/** How the last line begins that the wrapper writes below what the agent printed. */
+export const END_OF_LOG = '[metawsm] agent exited';
+
 /** An attempt that cannot be started, because its folder is not as metawsm left it. */
 export class AttemptRefused extends Error {
   override readonly name = 'AttemptRefused';

@@ -21,6 +21,7 @@ import { processStart, selfIdentity } from '../tools/process.js';
 import {
   claimAttempt,
   codeOf,
+  END_OF_LOG,
   EXIT_FILE,
   LAUNCH_FILE,
   type LaunchRecord,
@@ -208,7 +209,7 @@ function existsFrom(launch: LaunchRecord): boolean {
 function describe(end: End): string {
   const why = end.error === null ? '' : `[metawsm] ${end.error}\n`;
   const how = end.signal === null ? `with status ${end.exitCode}` : `by signal ${end.signal}`;
-  return `${why}[metawsm] agent exited ${how}\n`;
+  return `${why}${END_OF_LOG} ${how}\n`;
 }
 
 /** Whether a log ends within a line. */

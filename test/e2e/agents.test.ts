@@ -1,4 +1,12 @@
-import { existsSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import path from 'node:path';
 import { describe, expect } from 'vitest';
 import { isAlive, withEnvironment } from '../support/processes.js';
@@ -21,6 +29,20 @@ describe.each(['process', 'tmux'] as const)('with %s sessions', (session) => {
     expect((await rig.run('status run.yaml')).text).toMatch(/\b3\b/);
     await rig.run('status run.yaml --exit-code', { code: 1 });
     expect(rig.starts()).toBe(1);
+  });
+
+  testHere('the last words are shown also where they take their time to the log', async ({ rig }) => {
+    await rig.repo('api');
+    rig.manifest({ session, agent: { command: failing }, policy: { start_grace: '20s' } });
+    // What tmux hands the output of a pane to.
+    const bin = path.join(rig.dir, 'bin');
+    mkdirSync(bin);
+    writeFileSync(path.join(bin, 'cat'), '#!/bin/sh\nsleep 0.4\nexec /bin/cat "$@"\n', { mode: 0o755 });
+
+    const env = { PATH: `${bin}:${rig.env.PATH}` };
+    const { text } = await rig.run('apply run.yaml --wait', { env, code: 1 });
+    expect(text).toContain('no licence found');
+    expect(text).toContain('[metawsm] agent exited with status 3');
   });
 
   testHere('an agent that was killed is dead, and apply starts it again', async ({ rig }) => {

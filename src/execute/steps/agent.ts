@@ -21,7 +21,7 @@ import { type AttemptView, observeAttempt } from '../../sessions/observe.js';
 import type { SessionRef } from '../../sessions/session.js';
 import { ticketDriver } from '../../tickets/index.js';
 import { firstUnrealFolder, MAX_DOCUMENT_BYTES, readRegular } from '../../tools/files.js';
-import { agentEnv, maskedTail, secretsOf, writeShim } from '../agent-env.js';
+import { agentEnv, lastWords, secretsOf, writeShim } from '../agent-env.js';
 import { sentinelFolders } from '../observe.js';
 import { attemptFolder } from '../paths.js';
 import { type StepContext, StepFailed, type StepHandler } from '../world.js';
@@ -197,7 +197,7 @@ async function awaitStart(
 ): Promise<void> {
   const { world } = ctx;
   const begun = performance.now();
-  const lastWords = () => maskedTail(logFileOf(folder), TAIL, secretsOf(world.env, run));
+  const ending = () => lastWords(folder, TAIL, secretsOf(world.env, run));
   /** When it was first seen to live: by a clock that nobody sets back. */
   let seenAt: number | null = null;
   // Grows slowly: most agents begin within some 50 ms, and this is what apply waits for.
@@ -220,7 +220,7 @@ async function awaitStart(
       throw new StepFailed(
         `agent ${agent.name} ${how} within its start grace of ${step.startGraceMs} ms`,
         `its output is in ${logFileOf(folder)}`,
-        await lastWords(),
+        await ending(),
         true,
       );
     }
@@ -236,7 +236,7 @@ async function awaitStart(
       throw new StepFailed(
         `agent ${agent.name} died at its start and left no exit record (killed?)`,
         `its output is in ${logFileOf(folder)}`,
-        await lastWords(),
+        await ending(),
         true,
       );
     }
