@@ -287,16 +287,20 @@ async function confirmNewRun(
   return ask(ctx, `Run ${run.id} of ${run.ticketId} is ${run.state}. Start another beside it?`);
 }
 
-/** Ask at a terminal; without one the answer is no. */
+/** Ask at a terminal; without one the answer is no. Ctrl-C is no answer, but ends the command. */
 async function ask(ctx: CommandContext, question: string): Promise<boolean> {
   if (!ctx.isTerminal.stdin || !ctx.isTerminal.stderr || ctx.json) return false;
   const lines = createInterface({ input: ctx.stdin, output: process.stderr });
+  // Here the terminal hands on the key itself and sends no signal.
+  lines.on('SIGINT', () => process.kill(process.pid, 'SIGINT'));
   try {
     const answer = await lines.question(`${question} Only 'yes' is taken as agreement: `, {
       signal: ctx.signal,
     });
     return answer.trim() === 'yes';
   } catch {
+    ctx.stderr('\n');
+    ctx.signal.throwIfAborted();
     return false;
   } finally {
     lines.close();

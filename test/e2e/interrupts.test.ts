@@ -343,6 +343,30 @@ describe.skipIf(!hasTmux)('at a terminal', () => {
     await running(rig, 'running');
   });
 
+  test('Ctrl-C at a question is no answer: nothing is done, and the next manifest is not begun', async ({
+    rig,
+  }) => {
+    await rig.repo('api');
+    rig.manifest();
+    await rig.applied();
+    const { pid } = await rig.agentNamed();
+    rig.manifest({ agent: { command: 'echo another' } });
+    rig.manifest({ ticket: 'ABC-2' }, 'second.yaml');
+    const terminal = new Terminal(rig, 'apply run.yaml second.yaml');
+    try {
+      await terminal.until(/Go on\?/);
+      terminal.interrupt();
+      const screen = await terminal.until(/ENDED \d+/);
+      expect(screen).toContain('ENDED 130');
+      expect(screen).toMatch(/^metawsm: interrupted by SIGINT$/m);
+    } finally {
+      terminal.end();
+    }
+    await running(rig, 'running');
+    expect(isAlive(pid ?? 0)).toBe(true);
+    expect(await rig.runs()).toHaveLength(1);
+  });
+
   test('twice Ctrl-C ends at once and shows the cursor', async ({ rig }) => {
     await rig.repo('api');
     rig.manifest({ agent: { command: stubborn(rig) } });
