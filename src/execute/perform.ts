@@ -68,8 +68,10 @@ export async function perform(
     const { durationMs } = await store.stepEnded(runId, id, { state: 'done' });
     reporter.emit({ type: 'step', runId, id, state: 'done', attempt, durationMs, error: null });
     return there ? 'found' : 'done';
-  } catch (error) {
+  } catch (thrown) {
     const interrupted = world.signal.aborted;
+    // What Node throws where it was waiting does not say why.
+    const error = interrupted && (thrown as Error).name === 'AbortError' ? world.signal.reason : thrown;
     if (attempt === 0 && interrupted) throw error;
     // An attempt that is on its way stays so: whoever comes next looks whether it began.
     if (interrupted && step.kind === 'agent.start') throw error;

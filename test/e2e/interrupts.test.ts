@@ -164,6 +164,18 @@ describe.each(['SIGINT', 'SIGTERM'] as const)('%s', (signal) => {
     },
   );
 
+  test('is named at the step that it ended, also at the start of an agent', async ({ rig }) => {
+    await rig.repo('api');
+    rig.manifest(longGrace);
+    const applying = rig.spawn('apply run.yaml');
+    await rig.untilFile('alive-agent-1');
+    if (signal === 'SIGINT') applying.interrupt();
+    else applying.kill('SIGTERM');
+    const { code: ended, stderr } = await applying.result;
+    expect(ended).toBe(code);
+    expect(stderr).toContain(`✖ agent.start/agent: interrupted by ${signal}\n`);
+  });
+
   test('ends verify and the command that it runs', async ({ rig }) => {
     await rig.repo('api');
     rig.manifest({
