@@ -8,9 +8,11 @@ import {
   writeFileSync,
 } from 'node:fs';
 import path from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { describe, expect } from 'vitest';
 import { isAlive, withEnvironment } from '../support/processes.js';
 import { agent, hasTmux, type Rig, test } from '../support/rig.js';
+import { filesBelow } from '../support/snapshot.js';
 
 const failing = 'echo start >> "$RIG_DIR/starts"; echo "no licence found" >&2; exit 3';
 
@@ -122,7 +124,7 @@ test('nobody starts without a brief', async ({ rig }) => {
 
   await rig.run('restart run.yaml');
   for (const name of ['one', 'two']) {
-    await rig.until('the brief', () => rig.read(`brief-${name}-2`).includes('Limit logins'));
+    await rig.untilText(`brief-${name}-2`, 'Limit logins');
   }
   expect(existsSync(path.join(one, 'context.json'))).toBe(true);
 });
@@ -174,11 +176,24 @@ test('the wait starts an agent again that died after its start', async ({ rig })
   rig.manifest({ agent: { command: agent('die-first', '5') } });
   const waiting = rig.spawn('apply run.yaml --wait');
   // Past its grace: what dies in it is not started again by the wait.
-  await rig.until('the first start', async () => {
-    const steps = existsSync(path.join(rig.dir, 'starts')) ? (await rig.status()).steps : [];
-    return steps.some(({ id, state }) => id === 'agent.start/agent' && state === 'done');
-  });
+  await rig.untilFile('starts');
+  await rig.untilDone('agent.start/agent');
   rig.touch('die');
+  expect((await waiting.result).code).toBe(0);
+  expect(await rig.agentNamed()).toMatchObject({ state: 'completed', attempt: 2, restarts_left: 2 });
+});
+
+test('an agent that outlived its grace was started, however late that is seen', async ({ rig }) => {
+  await rig.repo('api');
+  rig.manifest({ agent: { command: agent('die-first', '5') }, policy: { start_grace: '1s' } });
+  const waiting = rig.spawn('apply run.yaml --wait');
+  await rig.untilFile('starts');
+  // As on a machine that is busy with something else.
+  waiting.kill('SIGSTOP');
+  await delay(1200);
+  rig.touch('die');
+  await rig.until('its end', () => filesBelow(rig.stateFolder).some((file) => file.endsWith('/exit.json')));
+  waiting.kill('SIGCONT');
   expect((await waiting.result).code).toBe(0);
   expect(await rig.agentNamed()).toMatchObject({ state: 'completed', attempt: 2, restarts_left: 2 });
 });

@@ -210,8 +210,10 @@ async function awaitStart(
       world.reporter.emit({ type: 'agent', runId, name: agent.name, state: 'running', exitCode: null });
     }
     if (view.exit !== null) {
-      // What it signalled before counts, however it ended after that.
-      if (view.exit.exitCode === 0 || (await hasSpoken(run, agent, view.exit.startedAt))) return;
+      // One that outlived its grace or signalled was started, however it ended then and late as this look is.
+      const { exitCode, startedAt, endedAt, error } = view.exit;
+      const outlived = error === null && endedAt - startedAt >= step.startGraceMs;
+      if (exitCode === 0 || outlived || (await hasSpoken(run, agent, startedAt))) return;
       const how =
         view.exit.error ??
         (view.exit.signal === null
