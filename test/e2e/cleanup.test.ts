@@ -290,7 +290,7 @@ test('whatever the work is, it comes back to the byte with the command that clea
   });
   writeFileSync(path.join(tree.path, 'binary'), Buffer.from([0, 255, 10, 13, 10, 0]));
   chmodSync(path.join(tree.path, 'mode.sh'), 0o755);
-  symlinkSync('/nowhere/at/all', path.join(tree.path, 'dangling'));
+  symlinkSync('nowhere/at/all', path.join(tree.path, 'dangling'));
   symlinkSync('sub', path.join(tree.path, 'to-a-folder'));
   tree.write({ 'staged.txt': 'as staged' });
   await tree.git('add', 'staged.txt');

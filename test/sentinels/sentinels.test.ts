@@ -162,7 +162,7 @@ describe('reading', () => {
   it('reports what is not a file, and opens none of it', async () => {
     writeFileSync(join(root, 'secret.json'), '{"question": "secret"}');
     symlinkSync(join(root, 'secret.json'), join(dir, 'guidance-request.json'));
-    symlinkSync('/nowhere', join(dir, 'guidance-response.json'));
+    symlinkSync('nowhere', join(dir, 'guidance-response.json'));
     execFileSync('mkfifo', [join(dir, 'implementation-complete.json')]);
     mkdirSync(join(dir, 'validation-result.json'));
     expect((await read()).map(({ content }) => content)).toEqual([

@@ -136,7 +136,7 @@ describe.skipIf(!hasTmux)('a tmux session', () => {
     await once(server, 'close');
 
     const without = new SessionRig('tmux', compiled);
-    without.env.PATH = '/nowhere';
+    without.env.PATH = join(rig.root, 'nowhere');
     expect(await without.driver.exists(ref)).toBe('unknown');
     await without.dispose();
   });

@@ -7,9 +7,8 @@ import { snapshot } from '../support/snapshot.js';
 import { folder } from './support.js';
 
 function git(cwd: string, ...args: string[]): void {
-  const env = { ...process.env, GIT_CONFIG_GLOBAL: '/dev/null', GIT_CONFIG_NOSYSTEM: '1' };
   const identity = ['-c', 'user.name=t', '-c', 'user.email=t@t', '-c', 'protocol.file.allow=always'];
-  execFileSync('git', [...identity, ...args], { cwd, env, stdio: 'pipe' });
+  execFileSync('git', [...identity, ...args], { cwd, stdio: 'pipe' });
 }
 
 async function repo(at: string, ...how: string[]): Promise<string> {

@@ -1,5 +1,15 @@
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -8,8 +18,43 @@ const root = fileURLToPath(new URL('../..', import.meta.url));
 const main = path.join(root, 'dist/main.js');
 const lock = path.join(root, 'node_modules/.cache/metawsm-build.lock');
 
-/** Builds `dist/` when a source is newer, so that the tests never judge an old build. One builder at a time. */
+/** What all tests begin with, and an up-to-date `dist/`. */
 export default async function setup(): Promise<void> {
+  settle();
+  await build();
+}
+
+/**
+ * Test processes inherit from this one: the settings of who runs them change nothing, and a hook of git that runs
+ * them does not lead their git calls into its own repository.
+ */
+function settle(): void {
+  for (const name of Object.keys(process.env)) if (name.startsWith('GIT_')) delete process.env[name];
+  Object.assign(process.env, {
+    GIT_CONFIG_GLOBAL: '/dev/null',
+    GIT_CONFIG_NOSYSTEM: '1',
+    GIT_TERMINAL_PROMPT: '0',
+  });
+  // Modes of files are compared.
+  process.umask(0o022);
+  const inRepository = parents(realpathSync(tmpdir())).find((folder) =>
+    existsSync(path.join(folder, '.git')),
+  );
+  if (inRepository !== undefined) {
+    throw new Error(
+      `the temporary folder ${tmpdir()} lies in the git repository ${inRepository}, and many tests need a ` +
+        'folder that lies in none: set TMPDIR to another one',
+    );
+  }
+}
+
+function parents(folder: string): string[] {
+  const parent = path.dirname(folder);
+  return parent === folder ? [folder] : [folder, ...parents(parent)];
+}
+
+/** Builds `dist/` when a source is newer, so that the tests never judge an old build. One builder at a time. */
+async function build(): Promise<void> {
   if (!isStale()) return;
   await acquire();
   try {

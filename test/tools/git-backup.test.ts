@@ -55,7 +55,7 @@ describe('backupWorktree', () => {
     writeFileSync(join(path, 'binary'), Buffer.from([0, 255, 10, 13, 10]));
     write(path, 'line\nbreak ünï "x"', 'x');
     write(path, 'run.sh', '#!/bin/sh\n', 0o755);
-    symlinkSync('/nowhere', join(path, 'link'));
+    symlinkSync('nowhere', join(path, 'link'));
     write(path, 'staged.txt', 'staged and on disk');
     sh(path, 'add', 'staged.txt');
     write(path, '-dash/:(top)x', 'x');

@@ -1,15 +1,9 @@
-/** Real repositories in a temporary folder, independent of the user's own git configuration. */
+/** Real repositories in a temporary folder. */
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach } from 'vitest';
-
-Object.assign(process.env, {
-  GIT_CONFIG_GLOBAL: '/dev/null',
-  GIT_CONFIG_NOSYSTEM: '1',
-  GIT_TERMINAL_PROMPT: '0',
-});
 
 const folders: string[] = [];
 afterEach(() => {
