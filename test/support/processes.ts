@@ -1,5 +1,7 @@
 import { execFileSync, spawn } from 'node:child_process';
-import { readdirSync, readFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 
 /** How one command line ended. */
@@ -160,10 +162,15 @@ export async function endAll(entry: string): Promise<void> {
 
 /** Whether a program is there and runs. */
 export function works(program: string, ...args: readonly string[]): boolean {
+  // It makes files of its own, which must not stay.
+  const folder = mkdtempSync(path.join(tmpdir(), 'mw-'));
   try {
-    execFileSync(program, args, { stdio: 'ignore' });
+    const env = { ...process.env, HOME: folder, CODEX_HOME: folder, TMPDIR: folder };
+    execFileSync(program, args, { stdio: 'ignore', env });
     return true;
   } catch {
     return false;
+  } finally {
+    rmSync(folder, { recursive: true });
   }
 }

@@ -68,6 +68,8 @@ export class Rig {
     LANG: 'C.UTF-8',
     XDG_CONFIG_HOME: path.join(this.home, '.config'),
     TMUX_TMPDIR: path.join(this.dir, 't'),
+    // What a killed process leaves goes with the test.
+    TMPDIR: path.join(this.dir, 'tmp'),
     GIT_CONFIG_NOSYSTEM: '1',
     RIG_DIR: this.dir,
   };
@@ -75,7 +77,8 @@ export class Rig {
 
   static async create(): Promise<Rig> {
     const rig = new Rig();
-    for (const folder of [rig.home, path.join(rig.dir, 't')]) mkdirSync(folder, { recursive: true });
+    for (const folder of [rig.home, ...['t', 'tmp'].map((name) => path.join(rig.dir, name))])
+      mkdirSync(folder);
     writeFileSync(
       path.join(rig.home, '.gitconfig'),
       '[user]\n\tname = Operator\n\temail = operator@example.com\n[init]\n\tdefaultBranch = main\n' +
@@ -281,6 +284,23 @@ export class Rig {
     return readFileSync(file, 'utf8');
   }
 
+  /** Until a file in the test's folder holds a text: it is there before its text is. Returns all of it. */
+  async untilText(name: string, text: string): Promise<string> {
+    const file = path.join(this.dir, name);
+    return this.until(`${text} in file ${name}`, () => {
+      const read = existsSync(file) ? readFileSync(file, 'utf8') : '';
+      return read.includes(text) && read;
+    });
+  }
+
+  /** Until `run.yaml` did a step. An agent is at work, and its run `running`, before its start is done. */
+  async untilDone(step: string): Promise<Status> {
+    return this.until(`end of ${step}`, async () => {
+      const status = await this.status();
+      return status.steps.some(({ id, state }) => id === step && state === 'done') && status;
+    });
+  }
+
   async untilState(state: string, selector = 'run.yaml'): Promise<Status> {
     let seen = '';
     try {
@@ -296,8 +316,8 @@ export class Rig {
 
   /** All that lies in the test's folder now: repos with their git data, project, state, workspaces. */
   snapshot(): Snapshot {
-    // The journals of the agents are none of metawsm's files.
-    return snapshot(this.dir, (file) => file === 't' || file === 'starts');
+    // The journals of the agents are none of metawsm's files, nor is what lay in the temporary folder for a moment.
+    return snapshot(this.dir, (file) => ['t', 'tmp', 'starts'].includes(file));
   }
 
   /** Everything a person needs to see why a test failed. */
