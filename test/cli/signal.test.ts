@@ -348,8 +348,12 @@ describe('guidance', () => {
   });
 
   it('tells everybody who waits for the same question', async () => {
-    const waiting = [1, 2].map(() => signal('guidance', { question: 'Which?', wait: true }));
-    await until(() => has('guidance-request.json'));
+    let asked = 0;
+    const onStderr = () => {
+      asked += 1;
+    };
+    const waiting = [1, 2].map(() => signal('guidance', { question: 'Which?', wait: true }, { onStderr }));
+    await until(() => asked === 2);
     await guide('that');
     for (const result of await Promise.all(waiting))
       expect(result).toMatchObject({ code: 0, stdout: 'that\n' });

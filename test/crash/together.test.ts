@@ -89,7 +89,7 @@ test('apply --wait holds nothing: another terminal watches, answers and stops', 
   await rig.untilState('awaiting_guidance');
   const watching = rig.spawn('status run.yaml --watch');
   await rig.run(['guide', 'run.yaml', '--answer', 'blue']);
-  expect(await rig.untilFile('answers-asker')).toContain('Which colour? => blue');
+  await rig.untilText('answers-asker', 'Which colour? => blue');
 
   const waiting = rig.spawn('apply run.yaml --wait');
   // Both are at it: what follows must not wait for either to end.

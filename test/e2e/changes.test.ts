@@ -174,7 +174,7 @@ test('a wait that began before a change does not undo it', async ({ rig }) => {
   rig.manifest(keys);
   const waiting = rig.spawn('apply run.yaml --wait');
   await rig.until('the start', () => rig.starts() === 1);
-  await rig.untilState('running');
+  await rig.untilDone('agent.start/agent');
   rig.manifest({ ...keys, intake: { ...intake, goal: 'Reworded' } });
   await rig.run('apply run.yaml');
   rig.touch('die');

@@ -180,17 +180,16 @@ test('a base that moved while a killed close lay there is not moved back', async
 
 test('Ctrl-C ends it after the step at hand, and close goes on', async ({ rig }) => {
   const { repos } = await ready(rig);
-  const running = rig.spawn('close run.yaml --json');
-  let once = false;
-  running.onLine((line) => {
-    const event = JSON.parse(line) as EventLine;
-    if (once || event.type !== 'step' || event.id !== 'deliver.merge') return;
-    once = true;
-    running.interrupt();
-  });
-  const { code } = await running.result;
-  expect(code).toBe(130);
-  expect(['closing', 'closed']).toContain((await rig.status()).run.state);
+  // The move of main waits until the signal is there.
+  const wait = 'touch "$RIG_DIR/moving"; until [ -e "$RIG_DIR/go" ]; do sleep 0.05; done';
+  const words = '*" update-ref "*" refs/heads/main "*';
+  const env = killingGit(rig, { words, first: [wait, 'exec git "$@"'] });
+  const running = rig.spawn('close run.yaml', { env });
+  await rig.untilFile('moving');
+  running.interrupt();
+  rig.touch('go');
+  expect((await running.result).code).toBe(130);
+  expect((await rig.status()).run.state).toBe('closing');
   await rig.run('close run.yaml');
   expect(await named(repos).git('show', 'main:work.txt')).toBe('done');
 });

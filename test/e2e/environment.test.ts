@@ -159,7 +159,10 @@ test('a secret of several lines is masked too, and in the last words of an agent
     session: hasTmux ? 'tmux' : 'process',
     repos: [{ name: 'api', path: '../repos/api', setup: ['echo "setup $MY_TOKEN"; [ -e "$RIG_DIR/good" ]'] }],
     agent: {
-      command: 'echo "$TOKEN" "$OTHER" $MORE; echo "$KEY"; seq 8; sleep 0.2; kill -9 $PPID $$',
+      // It goes once its log holds its last word.
+      command:
+        'echo "$TOKEN" "$OTHER" $MORE; echo "$KEY"; seq 8; ' +
+        'until grep -q "^8" "$METAWSM_SENTINEL_DIR/agent.log"; do sleep 0.05; done; kill -9 $PPID $$',
       env: { TOKEN: '${MY_TOKEN}', OTHER: '${MY_OTHER}', KEY: '${MY_KEY}' },
     },
     policy: { start_grace: '20s', step_retries: 0 },
@@ -214,7 +217,11 @@ test('the environment of who runs metawsm does not change what it does with git'
   const other = await rig.repo('other');
   rig.manifest({ agents: [] });
   await rig.run('apply run.yaml', {
-    env: { GIT_DIR: path.join(other.path, '.git'), GIT_WORK_TREE: other.path, GIT_INDEX_FILE: '/nowhere' },
+    env: {
+      GIT_DIR: path.join(other.path, '.git'),
+      GIT_WORK_TREE: other.path,
+      GIT_INDEX_FILE: path.join(rig.dir, 'nowhere'),
+    },
   });
   expect(await api.worktrees()).toHaveLength(1);
   expect(await other.worktrees()).toEqual([]);

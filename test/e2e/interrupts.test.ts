@@ -57,6 +57,12 @@ async function running(rig: Rig, state: string): Promise<void> {
   expect(live).toHaveLength(state === 'running' ? 1 : 0);
 }
 
+/** Until its agent is at work, in whatever attempt: one that a signal came before is given up. */
+async function atWork(rig: Rig): Promise<void> {
+  await rig.untilFile(`alive-agent-${(await rig.agentNamed()).attempt}`);
+  await running(rig, 'running');
+}
+
 const cases: readonly Case[] = [
   {
     command: 'apply run.yaml',
@@ -67,7 +73,7 @@ const cases: readonly Case[] = [
       expect(rig.starts()).toBe(0);
       rig.touch('go');
       await rig.run('resume run.yaml');
-      await running(rig, 'running');
+      await atWork(rig);
       expect(rig.starts()).toBe(1);
     },
   },
@@ -80,8 +86,7 @@ const cases: readonly Case[] = [
     },
     after: async (rig) => {
       await rig.run('apply run.yaml');
-      await rig.untilFile('alive-agent-2');
-      await running(rig, 'running');
+      await atWork(rig);
       expect(rig.starts()).toBe(2);
     },
   },
@@ -94,7 +99,7 @@ const cases: readonly Case[] = [
     },
     after: async (rig) => {
       await rig.run('apply run.yaml');
-      await running(rig, 'running');
+      await atWork(rig);
       expect(rig.starts()).toBe(2);
     },
   },
@@ -108,8 +113,7 @@ const cases: readonly Case[] = [
     },
     after: async (rig) => {
       await rig.run('resume run.yaml');
-      await rig.untilFile('alive-agent-2');
-      await running(rig, 'running');
+      await atWork(rig);
       expect(rig.starts()).toBe(2);
     },
   },
@@ -265,7 +269,7 @@ test('--on-exit stop ends the agents after SIGTERM, and only there', async ({ ri
   rig.manifest();
   const waiting = rig.spawn('apply run.yaml --wait --on-exit stop');
   await rig.untilFile('alive-agent-1');
-  await rig.untilState('running');
+  await rig.untilDone('agent.start/agent');
   waiting.kill('SIGTERM');
   expect((await waiting.result).code).toBe(143);
   await running(rig, 'stopped');
@@ -296,7 +300,7 @@ describe.skipIf(!hasTmux)('at a terminal', () => {
       // The shell outlives Ctrl-C; a handler is not inherited, so that metawsm gets its own.
       writeFileSync(
         script,
-        `trap : INT\n'${process.execPath}' '${main}' ${words}\necho "ENDED $?"\nexec sleep 1000\n`,
+        `trap : INT\n'${process.execPath}' '${main}' ${words}\necho "ENDED $?"\nwhile :; do sleep 1000; done\n`,
       );
       this.tmux('new-session', '-d', '-s', 't', '-x', '100', '-y', '30', '-c', rig.project, `sh '${script}'`);
     }
@@ -412,7 +416,7 @@ describe.skipIf(!hasTmux)('at a terminal', () => {
     try {
       await rig.untilFile('alive-agent-1');
       await terminal.until(/✔ agent\.start\/agent/);
-      await rig.untilState('running');
+      await rig.untilDone('agent.start/agent');
       terminal.interrupt();
       expect(await terminal.until(/ENDED \d+/)).toContain('ENDED 130');
       expect(terminal.cursor()).toBe(true);

@@ -12,7 +12,7 @@ test('stop in a second terminal ends the agent and the wait', async ({ rig }) =>
   rig.manifest();
   const waiting = rig.spawn('apply run.yaml --wait');
   await rig.untilFile('alive-agent-1');
-  await rig.untilState('running');
+  await rig.untilDone('agent.start/agent');
   const { pid } = await rig.agentNamed();
 
   await rig.run('stop run.yaml');
@@ -140,7 +140,8 @@ test.for(['stop', 'restart', 'resume', 'cleanup'])(
 test('two applies at once make one run and one agent', async ({ rig }) => {
   const api = await rig.repo('api');
   rig.manifest();
-  const both = ['apply run.yaml', 'apply run.yaml'].map((command) => rig.spawn(command));
+  const command = 'apply run.yaml --lock-timeout 60s';
+  const both = [command, command].map((each) => rig.spawn(each));
   const codes = await Promise.all(both.map(async (each) => (await each.result).code));
   expect(codes).toEqual([0, 0]);
   await rig.untilFile('alive-agent-1');
@@ -187,13 +188,14 @@ test('Ctrl-C ends the wait and not the agent', async ({ rig }) => {
   rig.manifest();
   const waiting = rig.spawn('apply run.yaml --wait');
   await rig.untilFile('alive-agent-1');
-  await rig.untilState('running');
+  await rig.untilDone('agent.start/agent');
   waiting.interrupt();
   const ended = await waiting.result;
   expect(ended.code).toBe(130);
   expect(await rig.agentNamed()).toMatchObject({ state: 'running', attempt: 1 });
 
   // Nothing was missing: the run goes on as if nobody had waited.
+  expect(await rig.state()).toBe('running');
   rig.release();
   await rig.run('apply run.yaml --wait');
   expect(rig.starts()).toBe(1);
@@ -204,6 +206,7 @@ test.skipIf(!hasTmux)('Ctrl-C leaves an agent in tmux alone, too', async ({ rig 
   rig.manifest({ session: 'tmux' });
   const waiting = rig.spawn('apply run.yaml --wait');
   await rig.untilFile('alive-agent-1');
+  await rig.untilDone('agent.start/agent');
   waiting.interrupt();
   expect((await waiting.result).code).toBe(130);
   expect((await rig.agentNamed()).state).toBe('running');
@@ -214,6 +217,7 @@ test('SIGTERM ends the wait with 143', async ({ rig }) => {
   rig.manifest();
   const waiting = rig.spawn('apply run.yaml --wait');
   await rig.untilFile('alive-agent-1');
+  await rig.untilDone('agent.start/agent');
   waiting.kill('SIGTERM');
   expect((await waiting.result).code).toBe(143);
   expect((await rig.agentNamed()).state).toBe('running');
@@ -224,7 +228,7 @@ test('an interrupted wait stops its agents where that was asked', async ({ rig }
   rig.manifest();
   const waiting = rig.spawn('apply run.yaml --wait --on-exit stop');
   await rig.untilFile('alive-agent-1');
-  await rig.untilState('running');
+  await rig.untilDone('agent.start/agent');
   const { pid } = await rig.agentNamed();
   waiting.interrupt();
   expect((await waiting.result).code).toBe(130);

@@ -56,9 +56,7 @@ test('plan beside an apply that waits sees what that recorded', async ({ rig }) 
   const waiting = rig.spawn('apply run.yaml --wait');
   await rig.untilFile('alive-agent-1');
   // It starts to wait when the agent has lived for long enough.
-  await rig.until('the last step', async () =>
-    (await rig.status()).steps.every(({ state }) => state === 'done'),
-  );
+  await rig.untilDone('agent.start/agent');
   const plan = await rig.json<Plan>('plan run.yaml');
   expect(plan).toMatchObject({ has_changes: false, run_state: 'running', warnings: [] });
   rig.release();

@@ -27,7 +27,7 @@ const hostile: readonly (readonly [what: string, put: (file: string, run: string
       symlinkSync(`${file}.target`, file);
     },
   ],
-  ['a dangling link', (file) => symlinkSync('/nowhere', file)],
+  ['a dangling link', (file) => symlinkSync('nowhere', file)],
   ['a link to a device', (file) => symlinkSync('/dev/zero', file)],
   ['a FIFO', (file) => execFileSync('mkfifo', [file])],
   ['a folder', (file) => mkdirSync(file)],
@@ -73,7 +73,7 @@ test('a file that is finished a moment later counts', async ({ rig }) => {
   const { file } = await live(rig);
   writeFileSync(file, '{"summary": "al');
   const waiting = rig.spawn('apply run.yaml --wait');
-  await rig.untilState('running');
+  await rig.until('a look at the half', () => waiting.stderr().includes(claim));
   writeFileSync(file, '{"summary": "all of it"}');
   expect((await waiting.result).code).toBe(0);
   expect((await rig.agentNamed()).summary).toBe('all of it');

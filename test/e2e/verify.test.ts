@@ -123,11 +123,12 @@ describe('verify', () => {
     await workspaceWith(rig, [
       {
         run: 'sleep 1000 & echo $! > "$RIG_DIR/child"; (trap "" TERM; sleep 1001) & echo $! > "$RIG_DIR/deaf"; wait',
-        timeout: '500ms',
+        // Time enough to begin, on a busy machine too.
+        timeout: '3s',
       },
     ]);
     const { text } = await rig.run('verify run.yaml', { code: 4 });
-    expect(text).toContain('timed out after 500ms');
+    expect(text).toContain('timed out after 3s');
     for (const file of ['child', 'deaf']) expect(isAlive(Number(rig.read(file)))).toBe(false);
     expect(await only(rig)).toMatchObject({ state: 'failed', exit_code: null });
   });
@@ -562,10 +563,10 @@ mkdir -p .metawsm && echo "{\\"summary\\": \\"$METAWSM_ATTEMPT\\"}" > .metawsm/i
     await rig.run('apply run.yaml --wait', { code: 4 });
     expect(await rig.state()).toBe('paused (exited_without_signal)');
     await rig.run(['iterate', 'run.yaml', '--feedback', 'say that you are done']);
-    expect(rig.starts()).toBe(2);
+    await rig.until('the second start', () => rig.starts() === 2);
     await rig.run('stop run.yaml');
     await rig.run(['iterate', 'run.yaml', '--feedback', 'again']);
-    expect(rig.starts()).toBe(3);
+    await rig.until('the third start', () => rig.starts() === 3);
   });
 
   test('refuses what makes no sense', async ({ rig }) => {

@@ -7,7 +7,7 @@ export interface KillingGit {
   readonly words: string;
   /** Only in this folder. */
   readonly cwd?: string;
-  /** Lines of the shell that it runs before it kills, such as `git "$@"`. */
+  /** Lines of the shell that it runs before it kills, such as `git "$@"`; it kills nobody after `exec git "$@"`. */
   readonly first?: readonly string[];
 }
 
