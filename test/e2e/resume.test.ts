@@ -15,7 +15,6 @@ const count = (rig: Rig, name: string): number =>
 describe.each(['process', 'tmux'] as const)('with %s sessions', (session) => {
   test.skipIf(session === 'tmux' && !hasTmux)(
     'apply killed after each of its steps goes on to one run, one worktree a repo, one agent',
-    { timeout: 180_000 },
     async ({ rig }) => {
       const api = await rig.repo('api', { origin: true });
       const web = await rig.repo('web');

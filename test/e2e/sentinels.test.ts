@@ -33,7 +33,7 @@ const hostile: readonly (readonly [what: string, put: (file: string, run: string
   ['a folder', (file) => mkdirSync(file)],
 ];
 
-test('what is no valid completion changes nothing, and is named', { timeout: 180_000 }, async ({ rig }) => {
+test('what is no valid completion changes nothing, and is named', async ({ rig }) => {
   const { file, status } = await live(rig);
   for (const [what, put] of hostile) {
     put(file, status.run.id);

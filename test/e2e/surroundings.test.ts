@@ -572,9 +572,7 @@ describe('unusual repositories', () => {
 });
 
 describe('git configuration of an agent', () => {
-  test('runs no program in any command that looks, checks or cleans up', { timeout: 120_000 }, async ({
-    rig,
-  }) => {
+  test('runs no program in any command that looks, checks or cleans up', async ({ rig }) => {
     const api = await rig.repo('api', { origin: true });
     rig.manifest({
       agent: { command: agent('complete') },

@@ -11,7 +11,7 @@ const readme = readFileSync(path.join(checkout, 'README.md'), 'utf8');
 
 describe('what the README shows is what one sees', () => {
   for (const [heading, commands] of consoleBlocks(readme)) {
-    test(heading === '' ? 'the run at its top' : heading, { timeout: 180_000 }, async ({ rig }) => {
+    test(heading === '' ? 'the run at its top' : heading, async ({ rig }) => {
       const { clone, env } = await operator(rig);
       let code: number | null = 0;
       for (const shown of commands) code = await type(rig, shown, { clone, env, code });

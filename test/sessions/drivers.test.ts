@@ -11,7 +11,7 @@ import { type Compiled, compileSessions, kinds, SessionRig, until } from './rig.
 let compiled: Compiled;
 beforeAll(() => {
   compiled = compileSessions();
-}, 60_000);
+});
 afterAll(() => compiled.remove());
 
 describe.each(kinds)('an agent in a %s session', (kind) => {
@@ -19,7 +19,7 @@ describe.each(kinds)('an agent in a %s session', (kind) => {
   beforeEach(() => {
     rig = new SessionRig(kind, compiled);
   });
-  afterEach(() => rig.dispose(), 30_000);
+  afterEach(() => rig.dispose());
 
   it('is recorded from its start to its end', async () => {
     const agent = await rig.start(['sh', '-c', 'echo hello; exit 3']);

@@ -15,12 +15,12 @@ describe.skipIf(!hasTmux)('a tmux session', () => {
   let rig: SessionRig;
   beforeAll(() => {
     compiled = compileSessions();
-  }, 60_000);
+  });
   afterAll(() => compiled.remove());
   beforeEach(() => {
     rig = new SessionRig('tmux', compiled);
   });
-  afterEach(() => rig.dispose(), 30_000);
+  afterEach(() => rig.dispose());
 
   it('stays readable after the end of its agent, on a server of its own', async () => {
     const agent = await rig.start(['sh', '-c', 'echo last words; exit 4']);

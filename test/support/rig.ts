@@ -45,7 +45,7 @@ export interface RunOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** Text for stdin; `open`: a pipe that never says anything; default: no stdin. */
   readonly stdin?: string;
-  /** Milliseconds after which the command counts as hanging. Default 40 s. */
+  /** Milliseconds after which the command counts as hanging. Default 60 s. */
   readonly timeout?: number;
 }
 
@@ -174,7 +174,7 @@ export class Rig {
     const running = start(process.execPath, [main, ...args], {
       cwd: options.cwd ?? this.project,
       env: { ...this.env, ...options.env },
-      timeout: options.timeout ?? 40_000,
+      timeout: options.timeout ?? 60_000,
       ...(options.stdin === undefined ? {} : { stdin: options.stdin }),
     });
     const result = running.result.then((ended) => {
@@ -264,7 +264,7 @@ export class Rig {
   async until<T>(
     what: string,
     look: () => T | Promise<T>,
-    timeout = 20_000,
+    timeout = 60_000,
   ): Promise<Exclude<T, undefined | null | false>> {
     const end = Date.now() + timeout;
     for (;;) {

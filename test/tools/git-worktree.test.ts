@@ -77,7 +77,7 @@ describe('addWorktree', () => {
     );
     expect((await Promise.all(all)).every((each) => each.made)).toBe(true);
     expect(await listWorktrees(source)).toHaveLength(17);
-  }, 60_000);
+  });
 
   test('a worktree that another git is just making is waited for', async () => {
     const { folder, source } = setting();
