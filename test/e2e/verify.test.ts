@@ -128,7 +128,7 @@ describe('verify', () => {
       },
     ]);
     const { text } = await rig.run('verify run.yaml', { code: 4 });
-    expect(text).toContain('timed out after 3s');
+    expect(text).toContain('timed out after 3.0s');
     for (const file of ['child', 'deaf']) expect(isAlive(Number(rig.read(file)))).toBe(false);
     expect(await only(rig)).toMatchObject({ state: 'failed', exit_code: null });
   });
