@@ -48,7 +48,7 @@ export async function stopAgents(
       living.length === 0 &&
       ['completed', 'stopped'].includes(looked.outcome.run?.state ?? looked.recorded.state);
     const nothing = settled && missingSteps(plan).length === 0;
-    return { plan, passing: 'stopping', nothing, end: restLives || settled ? null : { state: 'stopped' } };
+    return { plan, nothing, end: restLives || settled ? null : 'stopped' };
   });
 }
 
@@ -65,23 +65,22 @@ export async function cleanUp(
     const plan = compileCleanup(operateInput(looked), cleanup);
     if (cleanup.keepWorkspaces) {
       const done = ['stopped', 'closed'].includes(looked.recorded.state) && missingSteps(plan).length === 0;
-      return { plan, passing: 'stopping', nothing: done, end: { state: 'stopped' } };
+      return { plan, nothing: done, end: 'stopped' };
     }
     const nothing = looked.recorded.state === 'closed' && missingSteps(plan).length === 0;
-    return { plan, passing: 'stopping', nothing, end: { state: 'closed' } };
+    return { plan, nothing, end: 'closed' };
   });
 }
 
 interface Operation {
   readonly plan: Plan;
-  /** The state the run is in meanwhile. */
-  readonly passing: 'stopping';
   /** It is so already. */
   readonly nothing: boolean;
-  /** null: the run stays in the state that reconciling gives it. */
-  readonly end: { readonly state: 'stopped' | 'closed' } | null;
+  /** The state that the run ends in; null: it stays in the one that reconciling gives it. */
+  readonly end: 'stopped' | 'closed' | null;
 }
 
+/** One pass under the run's lock, which is `stopping` meanwhile. */
 async function operate(
   runId: string,
   world: World,
@@ -103,13 +102,12 @@ async function operate(
     let newest = Math.max(0, ...run.steps.map((step) => step.ordinal));
     const ordinalOf = (id: string): number => {
       const row = run.steps.find((step) => step.id === id);
-      if (row !== undefined && (row.state !== 'done' || run.state === operation.passing)) return row.ordinal;
+      if (row !== undefined && (row.state !== 'done' || run.state === 'stopping')) return row.ordinal;
       newest += 1;
       return newest;
     };
     const passed = await store.transaction(async () => {
-      const moved =
-        !closed && operation.end !== null && (await store.transitionRun(runId, operation.passing));
+      const moved = !closed && operation.end !== null && (await store.transitionRun(runId, 'stopping'));
       await store.planSteps(
         runId,
         missingSteps(plan).map((planned) => ({
@@ -124,7 +122,7 @@ async function operate(
       return moved;
     });
     // Told once it is recorded.
-    if (passed) reporter.emit({ type: 'run', runId, state: operation.passing, reason: null });
+    if (passed) reporter.emit({ type: 'run', runId, state: 'stopping', reason: null });
     const failures = await runPlan(plan, world, { rendering: options.rendering, concurrency: null });
     signal.throwIfAborted();
     const failure = failures[0];
@@ -136,7 +134,7 @@ async function operate(
       const after = await lookAt(await store.loadRun(runId), { stateFolder, env, now });
       return { kind: 'done', run: await recordLook(store, reporter, after) };
     }
-    if (!closed) await endAs(operation.end.state, runId, world);
+    if (!closed) await endAs(operation.end, runId, world);
     return { kind: 'done', run: await store.loadRun(runId) };
   } finally {
     await lock.release();
