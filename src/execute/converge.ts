@@ -1,4 +1,4 @@
-/** observe → plan → execute → record: what apply, resume and restart have in common. */
+/** observe → plan → execute → record: what apply, resume, restart and iterate have in common. */
 import { access } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
@@ -293,37 +293,8 @@ async function recordPlan(
   const { run } = plan;
   await store.transaction(async () => {
     await store.saveIntent(run.id, run.intent);
-    for (const repo of run.repos) {
-      const known = recorded?.repos.find((r) => r.name === repo.name);
-      if (recorded !== null && known === undefined) await store.addRepo(run.id, repo);
-      // One that comes back keeps its branch; its worktree is made again.
-      else if (known?.removed && !repo.removed) await store.updateRepo(run.id, repo.name, { removed: false });
-      const { source, baseBranch } = repo;
-      // Until a branch was made in it, a repo is what the manifest says.
-      if (known !== undefined) await store.updateRepo(run.id, repo.name, { source, baseBranch });
-    }
-    for (const agent of run.agents) {
-      const known = recorded?.agents.find((a) => a.name === agent.name);
-      if (recorded !== null && known === undefined) await store.addAgent(run.id, agent);
-      else if (known?.removed && !agent.removed)
-        await store.updateAgent(run.id, agent.name, { removed: false });
-    }
-    await store.saveCriterionRepos(run.id, run.criterionRepos);
-    if (request.kind === 'restart' || request.kind === 'iterate') {
-      const named = run.agents.filter(
-        (agent) => request.agents === null || request.agents.includes(agent.name),
-      );
-      for (const agent of named) {
-        const patch =
-          request.kind === 'restart'
-            ? { startsUsed: 0, freeStartFor: null }
-            : { feedback: moreFeedback(agent, request.feedback, world.now()) };
-        await store.updateAgent(run.id, agent.name, patch);
-      }
-      // An operator who steps in gives the agents all their attempts back.
-      const fixAttempts = request.kind === 'iterate' ? (request.fixAttempt ?? 0) : 0;
-      await store.saveFixAttempts(run.id, fixAttempts);
-    }
+    await recordNames(run, recorded, world);
+    await recordAsked(run, request, world);
     for (const { step, action } of plan.steps) {
       // With the intent that it comes from: after a crash no comparison would show it again.
       if (step.kind !== 'brief.write' || action === 'none' || step.changed.length === 0) continue;
@@ -349,6 +320,42 @@ async function recordPlan(
       world.reporter.emit({ type: 'run', runId: run.id, state: 'running', reason: null });
     }
   });
+}
+
+/** What the plan decided about repos, agents and criteria, where that is new. */
+async function recordNames(run: RecordedRun, recorded: RecordedRun | null, { store }: World): Promise<void> {
+  for (const repo of run.repos) {
+    const known = recorded?.repos.find((r) => r.name === repo.name);
+    if (recorded !== null && known === undefined) await store.addRepo(run.id, repo);
+    // One that comes back keeps its branch; its worktree is made again.
+    else if (known?.removed && !repo.removed) await store.updateRepo(run.id, repo.name, { removed: false });
+    const { source, baseBranch } = repo;
+    // Until a branch was made in it, a repo is what the manifest says.
+    if (known !== undefined) await store.updateRepo(run.id, repo.name, { source, baseBranch });
+  }
+  for (const agent of run.agents) {
+    const known = recorded?.agents.find((a) => a.name === agent.name);
+    if (recorded !== null && known === undefined) await store.addAgent(run.id, agent);
+    else if (known?.removed && !agent.removed)
+      await store.updateAgent(run.id, agent.name, { removed: false });
+  }
+  await store.saveCriterionRepos(run.id, run.criterionRepos);
+}
+
+/** What a restart or an iterate brings the agents: a full budget, what they are to be told, and fix attempts anew. */
+async function recordAsked(run: RecordedRun, request: Request, { store, now }: World): Promise<void> {
+  if (request.kind !== 'restart' && request.kind !== 'iterate') return;
+  const named = run.agents.filter((agent) => request.agents === null || request.agents.includes(agent.name));
+  for (const agent of named) {
+    const patch =
+      request.kind === 'restart'
+        ? { startsUsed: 0, freeStartFor: null }
+        : { feedback: moreFeedback(agent, request.feedback, now()) };
+    await store.updateAgent(run.id, agent.name, patch);
+  }
+  // An operator who steps in gives the agents all their attempts back.
+  const fixAttempts = request.kind === 'iterate' ? (request.fixAttempt ?? 0) : 0;
+  await store.saveFixAttempts(run.id, fixAttempts);
 }
 
 /** What is to be said to an agent, after what it was not told yet. */
