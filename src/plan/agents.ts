@@ -85,7 +85,7 @@ function decide(
   seen: AgentOutcome | undefined,
   reopened: boolean,
 ): Decision {
-  const { run, recorded, request, outcome } = input;
+  const { run, recorded, request } = input;
   const verdict = seen?.verdict ?? 'not_started';
   const row = recorded?.steps.find((step) => step.id === `agent.start/${agent.name}`);
   const plain = startStep(run, agent, intent);
@@ -134,8 +134,8 @@ function decide(
       if (awaits(row) && live && !changed) {
         return start('replace', 'a restart was interrupted', { replace: true });
       }
+      // One that ended with its question pending is left: the changed declaration holds from its next start on.
       if (changed && live) return start('replace', 'its declaration changed', { replace: true }, true);
-      // It ended with its question pending: the changed declaration holds from its next start on.
       if ((row?.state === 'running' || row?.state === 'failed') && live)
         return start('create', 'its start was interrupted');
       if (verdict === 'unknown') {
@@ -170,10 +170,8 @@ function decide(
     case 'silent':
       return none;
     case 'failed':
-    case 'dead': {
-      if (outcome === null) return none;
+    case 'dead':
       return counted(input, agent, seen, changed, start);
-    }
   }
 }
 

@@ -78,7 +78,10 @@ export type Step =
       readonly sessionName: string;
       readonly sentinelDir: string;
       readonly startGraceMs: number;
-      /** What the start costs: one of the restart budget, nothing, or the free start that an unread answer buys. */
+      /**
+       * What the start costs: nothing, for it is a first one or was asked for by hand (`none`), one of the restart
+       * budget (`counted`), or the free start that an unread answer buys (`free`).
+       */
       readonly budget: 'none' | 'counted' | 'free';
       /** The unread answer that pays for a free start. */
       readonly freeFor: string | null;
