@@ -1,5 +1,4 @@
 /** The append-only journal: what happened, in order. A change of state and its event are one transaction. */
-
 import type { StateContext } from './context.js';
 import type { Row } from './database.js';
 
@@ -14,6 +13,7 @@ export interface StoredEvent {
   readonly data: Readonly<Record<string, unknown>>;
 }
 
+/** Append a line, in the transaction of the change that it tells of where there is one. */
 export async function appendEvent(
   { db, now }: StateContext,
   runId: string | null,
@@ -28,6 +28,7 @@ export async function appendEvent(
   ]);
 }
 
+/** The lines of a run, oldest first. */
 export async function readEvents({ db }: StateContext, runId: string): Promise<StoredEvent[]> {
   const rows = await db.all('SELECT * FROM events WHERE run_id = ? ORDER BY id', [runId]);
   return rows.map((row: Row) => ({

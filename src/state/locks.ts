@@ -22,8 +22,8 @@ export type LockHolder = LockOwner & { readonly takenAt: number };
 /** Whether the process that an identity names lives; `unknown` is never taken over. */
 export type Probe = (identity: ProcessIdentity) => Liveness;
 
-/** A run, a repository by its common dir, or the making of a run for a ticket. */
-export type LockName = `run:${string}` | `repo:${string}` | `create:${string}`;
+/** A run by its id, or a repository by its common dir. */
+export type LockName = `run:${string}` | `repo:${string}`;
 
 export interface LockWait {
   /** How long to wait for it, in milliseconds; 0: try once. */
@@ -169,6 +169,5 @@ function ownerOf(row: Row): LockHolder {
 
 function inWords(name: LockName): string {
   const rest = name.slice(name.indexOf(':') + 1);
-  if (name.startsWith('run:')) return `run ${rest}`;
-  return name.startsWith('repo:') ? `the repository ${rest}` : `making a run for ticket ${rest}`;
+  return name.startsWith('run:') ? `run ${rest}` : `the repository ${rest}`;
 }

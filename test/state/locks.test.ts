@@ -56,16 +56,20 @@ test('a lock whose owner cannot be looked at is not taken over', async () => {
 
 test('a lock is not re-entrant, is given back once, and waiting for it can be broken off', async () => {
   const { store } = await storeWithRun();
-  const first = await store.acquireLock('create:T-1', { timeoutMs: 0 });
-  await expect(store.acquireLock('create:T-1', { timeoutMs: 0 })).rejects.toMatchObject({ name: 'LockHeld' });
+  const first = await store.acquireLock('repo:/x/.git', { timeoutMs: 0 });
+  await expect(store.acquireLock('repo:/x/.git', { timeoutMs: 0 })).rejects.toMatchObject({
+    name: 'LockHeld',
+  });
   const abort = new AbortController();
-  const waiting = store.acquireLock('create:T-1', { timeoutMs: 30_000, signal: abort.signal });
+  const waiting = store.acquireLock('repo:/x/.git', { timeoutMs: 30_000, signal: abort.signal });
   abort.abort();
   await expect(waiting).rejects.toMatchObject({ name: 'AbortError' });
   await first.release();
-  const second = await store.acquireLock('create:T-1', { timeoutMs: 0 });
+  const second = await store.acquireLock('repo:/x/.git', { timeoutMs: 0 });
   await first.release();
-  await expect(store.acquireLock('create:T-1', { timeoutMs: 0 })).rejects.toMatchObject({ name: 'LockHeld' });
+  await expect(store.acquireLock('repo:/x/.git', { timeoutMs: 0 })).rejects.toMatchObject({
+    name: 'LockHeld',
+  });
   await second.release();
 });
 
