@@ -47,7 +47,7 @@ export async function runPlan(plan: Plan, world: World, options: TreeOptions): P
 
 type Task = ListrTask<TreeContext, ListrRendererFactory>;
 
-/** The tree. */
+/** A task for each missing step; neighbours that concern repos, or agents, become one group with a lane for each. */
 function tasksOf(plan: Plan, world: World, concurrency: number | null): Task[] {
   const retries = plan.run.intent.policy.stepRetries;
   const leaf = (planned: PlannedStep, inLane = false): Task =>

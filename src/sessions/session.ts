@@ -3,12 +3,11 @@ import type { SessionKind } from '../manifest/intent.js';
 
 /** Everything a driver needs to start one attempt of an agent. */
 export interface Launch {
-  readonly runId: string;
   readonly agent: string;
   readonly attempt: number;
   /** Name of the session: [a-z0-9_-] only. */
   readonly sessionName: string;
-  /** Folder of this attempt's record: `<state>/runs/<run>/agents/<agent>/attempt-<n>/`. Exists. */
+  /** Folder of this attempt's record: `<state>/runs/<run>/agents/<agent>/attempt-<n>/`; made where it is missing. */
   readonly attemptDir: string;
   /** argv of the agent, no shell. */
   readonly argv: readonly string[];

@@ -80,7 +80,6 @@ export class SessionRig {
   launch(argv: readonly string[], changes: Partial<Launch> = {}): Launch {
     const attempt = changes.attempt ?? 1;
     const launch: Launch = {
-      runId: 'run-1',
       agent: 'agent',
       attempt,
       sessionName: 'agent-1',

@@ -109,7 +109,6 @@ export const agentStart: StepHandler<'agent.start'> = {
     const driver = sessionDriver(step.session, { env: world.env });
     const agentsEnv = agentEnv(world, run, agent, step.env, agent.attempt);
     const ref = await driver.start({
-      runId: run.id,
       agent: agent.name,
       attempt: agent.attempt,
       sessionName: step.sessionName,
