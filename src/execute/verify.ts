@@ -10,7 +10,7 @@ import { type CriterionState, type DeclaredCriterion, declaredCriteria } from '.
 import type { Outcome } from '../plan/outcome.js';
 import type { RecordedEvidence, RecordedRun } from '../plan/recorded.js';
 import type { Refusal } from '../plan/steps.js';
-import { oneLine } from '../report/stream.js';
+import { oneLine, shortened } from '../report/stream.js';
 import { safeText } from '../tools/files.js';
 import { hiddenChanges, worktreeStatus } from '../tools/git-status.js';
 import { masked, maskedTail, secretsOf } from './agent-env.js';
@@ -41,6 +41,7 @@ export interface OpenCriterion {
   readonly logTail: readonly string[];
 }
 
+/** What checking the criteria of a run came to, with the run as it is recorded then. */
 export type Verified =
   | {
       readonly kind: 'refused';
@@ -59,6 +60,8 @@ export type Verified =
     };
 
 const TAIL = 20;
+/** How much of a criterion names it, in characters. */
+const NAME_LENGTH = 80;
 /** A check took minutes: its result is worth waiting for whoever holds the run. */
 const RECORD_WAIT_MS = 60_000;
 
@@ -153,7 +156,7 @@ async function runAll(
   const tasks = checks.map((check): ListrTask<object, ListrRendererFactory> => {
     const where = several ? ` in ${check.repo ?? 'the workspace'}` : '';
     return {
-      title: `${check.id} ${shortened(check.text)}${where}`,
+      title: `${check.id} ${shortened(check.text, NAME_LENGTH)}${where}`,
       skip: () => world.signal.aborted && 'not started: interrupted',
       task: async (_context, task) => {
         let end: CriterionEnd;
@@ -307,7 +310,7 @@ async function tell(run: RecordedRun, { observed, outcome }: Looked, options: Ve
 }
 
 async function inWords(criterion: CriterionState, run: RecordedRun, world: World): Promise<OpenCriterion> {
-  const what = `${criterion.id} (${shortened(criterion.text)})`;
+  const what = `${criterion.id} (${shortened(criterion.text, NAME_LENGTH)})`;
   const secrets = secretsOf(world.env, run);
   if (criterion.state === 'failed') {
     const lines = criterion.log === null ? [] : await maskedTail(criterion.log, TAIL, secrets);
@@ -334,9 +337,4 @@ async function locked<T>(runId: string, world: World, timeoutMs: number, work: (
   } finally {
     await lock.release();
   }
-}
-
-function shortened(text: string): string {
-  const line = oneLine(text);
-  return line.length > 80 ? `${line.slice(0, 79)}…` : line;
 }

@@ -1,7 +1,7 @@
 /** The table that GitHub Actions shows under a job. */
 import { appendFile, stat } from 'node:fs/promises';
 import type { RunSummary } from './events.js';
-import { oneLine } from './stream.js';
+import { shortened } from './stream.js';
 
 const LONGEST_CELL = 300;
 
@@ -79,9 +79,7 @@ export function stepSummary(runs: readonly RunSummary[]): string {
 
 /** A text of any origin that says nothing to Markdown or HTML. */
 function cell(text: string): string {
-  const line = oneLine(text);
-  const short = line.length <= LONGEST_CELL ? line : `${line.slice(0, LONGEST_CELL - 1)}…`;
-  return short.replace(/[&<>|`*_~[\]\\$#!@"'()]|(?<=:)\/\//g, (found) =>
+  return shortened(text, LONGEST_CELL).replace(/[&<>|`*_~[\]\\$#!@"'()]|(?<=:)\/\//g, (found) =>
     [...found].map((character) => `&#${character.charCodeAt(0)};`).join(''),
   );
 }

@@ -1,6 +1,7 @@
 /** The JSON view of events: one object a line, as `--json` of apply and its like promises. */
 import type { AgentState } from '../plan/lifecycle.js';
 import type { Event, Reporter, RunSummary } from './events.js';
+import { unreachable } from './unreachable.js';
 
 /**
  * Events for a program. Every field is there (null, not absent), `at` is RFC 3339 in UTC. Notes are for
@@ -124,8 +125,4 @@ function runSummaryJson(run: RunSummary): unknown {
       log_tail: run.error.logTail,
     },
   };
-}
-
-function unreachable(event: never): never {
-  throw new Error(`no such event: ${JSON.stringify(event)}`);
 }

@@ -9,6 +9,7 @@ import type { RecordedEvidence, RecordedRun } from '../plan/recorded.js';
 import { safeText } from '../tools/files.js';
 import type { History } from '../tools/git-history.js';
 import { type JournalEvent, runTone, type Timeline, type Tone, timelineOf } from './report-timeline.js';
+import { unreachable } from './unreachable.js';
 
 /** The end of what a program printed. */
 export interface LogEnd {
@@ -262,8 +263,4 @@ function headlineOf(run: RecordedRun, criteria: readonly CriterionState[]): Repo
     default:
       return unreachable(run.state);
   }
-}
-
-function unreachable(state: never): never {
-  throw new Error(`no such state: ${String(state)}`);
 }

@@ -2,6 +2,7 @@
 import type { AgentState, RunState } from '../plan/lifecycle.js';
 import type { RecordedRun } from '../plan/recorded.js';
 import { durationText } from './stream.js';
+import { unreachable } from './unreachable.js';
 
 /** A line of the journal. */
 export interface JournalEvent {
@@ -353,8 +354,4 @@ function packed(spans: readonly Span[]): readonly (readonly Span[])[] {
 
 function text(value: unknown): string {
   return typeof value === 'string' ? value : String(value ?? '');
-}
-
-function unreachable(state: never): never {
-  throw new Error(`no such state: ${String(state)}`);
 }

@@ -10,7 +10,8 @@ import type {
 } from '../plan/recorded.js';
 import type { Paint } from './paint.js';
 import { type AgentView, type RepoView, resumeStep, type StatusView } from './status-view.js';
-import { durationText, indented, oneLine } from './stream.js';
+import { durationText, indented, oneLine, shortened } from './stream.js';
+import { unreachable } from './unreachable.js';
 
 /** How many uncommitted files of a repo are named. */
 const FILES_SHOWN = 5;
@@ -308,11 +309,6 @@ function further(text: string, margin: number): string {
     .join('\n');
 }
 
-function shortened(text: string, length: number): string {
-  const line = oneLine(text);
-  return line.length > length ? `${line.slice(0, length - 1)}…` : line;
-}
-
 /** A summary may be as long as its file; `--json` has all of it. */
 function clipped(text: string): string {
   return text.length > SUMMARY_SHOWN ? `${text.slice(0, SUMMARY_SHOWN)}…` : text;
@@ -320,8 +316,4 @@ function clipped(text: string): string {
 
 function widest(names: readonly string[]): number {
   return Math.max(0, ...names.map((name) => name.length));
-}
-
-function unreachable(state: never): never {
-  throw new Error(`no such state: ${String(state)}`);
 }

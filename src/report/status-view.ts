@@ -11,6 +11,7 @@ import type {
   RecordedRun,
 } from '../plan/recorded.js';
 import type { NextCommand } from './events.js';
+import { unreachable } from './unreachable.js';
 
 export interface StatusView {
   /** Milliseconds since the epoch, as all times here. */
@@ -167,8 +168,4 @@ export function waitsForOperator(run: RecordedRun): boolean {
     default:
       return unreachable(run.state);
   }
-}
-
-function unreachable(state: never): never {
-  throw new Error(`no such state: ${String(state)}`);
 }

@@ -2,6 +2,7 @@
 import { safeText } from '../tools/files.js';
 import type { Event, Reporter, RunSummary } from './events.js';
 import { type Paint, paint } from './paint.js';
+import { unreachable } from './unreachable.js';
 
 /** Whether `CI` says so: set, and not to a word for no. */
 export function isCi(env: Readonly<NodeJS.ProcessEnv>): boolean {
@@ -30,6 +31,12 @@ export function oneLine(text: string): string {
   return safeText(text)
     .replace(/\s*\n\s*/g, ' ')
     .trim();
+}
+
+/** The same, cut to at most `length` characters. */
+export function shortened(text: string, length: number): string {
+  const line = oneLine(text);
+  return line.length > length ? `${line.slice(0, length - 1)}…` : line;
 }
 
 /** A text of any origin as lines, each behind two spaces. */
@@ -166,8 +173,4 @@ function summaryText(run: RunSummary, out: Paint): string {
 
 function count(number: number, one: string, many: string): string {
   return `${number} ${number === 1 ? one : many}`;
-}
-
-function unreachable(event: never): never {
-  throw new Error(`no such event: ${JSON.stringify(event)}`);
 }
