@@ -1,12 +1,11 @@
 /** `metawsm signal`: how an agent speaks. Writes sentinel files by rename; never opens the database. */
-import { execFile } from 'node:child_process';
 import { dirname } from 'node:path';
 import { normaliseCriterion } from '../plan/evidence.js';
 import { type Answer, ask, awaitAnswer, take } from '../sentinels/ask.js';
 import { findPlace, type SignalPlace } from '../sentinels/place.js';
 import { sentinelFile, sentinelText, writeSentinel } from '../sentinels/sentinels.js';
-import { ToolFailure } from '../tools/failure.js';
 import { safeText } from '../tools/files.js';
+import { run as git } from '../tools/git.js';
 import type { CommandContext } from './context.js';
 import { CommandError } from './errors.js';
 import { EXIT } from './exit-codes.js';
@@ -155,7 +154,7 @@ async function validation(options: CommandOptions, io: SignalIo): Promise<number
   const unknown = context === null ? [] : done.filter((one) => !known.has(normaliseCriterion(one)));
 
   const heads: Record<string, string> = {};
-  for (const repo of context?.repos ?? []) heads[repo.name] = await headOf(repo.path, io.env);
+  for (const repo of context?.repos ?? []) heads[repo.name] = await headOf(repo.path);
   const file = await write(place, 'validation-result', {
     ...speaker(place),
     status,
@@ -229,21 +228,9 @@ function contextOf(given: string | null): unknown {
 }
 
 /** The commit of a worktree, and of that folder only: not of a repository that the workspace happens to lie in. */
-async function headOf(worktree: string, env: Readonly<NodeJS.ProcessEnv>): Promise<string> {
-  const args = ['--no-optional-locks', 'rev-parse', '--verify', 'HEAD^{commit}'];
-  const clean = Object.fromEntries(
-    Object.entries(env).filter(([name]) => !/^GIT_(DIR|WORK_TREE|INDEX_FILE|PREFIX|COMMON_DIR)$/.test(name)),
-  );
-  const childEnv = { ...clean, GIT_CEILING_DIRECTORIES: dirname(worktree), GIT_TERMINAL_PROMPT: '0' };
-  return new Promise((resolve, reject) => {
-    execFile('git', args, { cwd: worktree, env: childEnv }, (error, stdout, stderr) => {
-      if (error === null) resolve(stdout.trim());
-      else {
-        const exitCode = typeof error.code === 'number' ? error.code : null;
-        reject(new ToolFailure('git', args, worktree, exitCode, stderr, { cause: error }));
-      }
-    });
-  });
+async function headOf(worktree: string): Promise<string> {
+  const env = { GIT_CEILING_DIRECTORIES: dirname(worktree) };
+  return (await git(worktree, ['rev-parse', '--verify', 'HEAD^{commit}'], { env })).stdout.trim();
 }
 
 function report(io: SignalIo, place: SignalPlace, kind: string, fields: object, words: string): void {
