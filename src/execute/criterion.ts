@@ -7,7 +7,9 @@ import { durationText } from '../report/stream.js';
 import { shellArgv } from '../sessions/argv.js';
 import { readRegular, tailLines } from '../tools/files.js';
 import { type ProcessIdentity, probe, processStart, selfIdentity, terminateTree } from '../tools/process.js';
+import { type CommandEnd, howItEnded } from './command-end.js';
 
+/** What to run, and where. */
 export interface CriterionRun {
   readonly command: Command;
   readonly cwd: string;
@@ -21,6 +23,7 @@ export interface CriterionRun {
   readonly output: (line: string) => void;
 }
 
+/** How it ended. */
 export interface CriterionEnd {
   readonly passed: boolean;
   /** null: it did not end by itself, or could not be started. */
@@ -70,23 +73,9 @@ export async function runCriterion(run: CriterionRun): Promise<CriterionEnd> {
   }
 }
 
-interface End {
-  readonly failed: boolean;
-  readonly exitCode?: number | undefined;
-  readonly signal?: string | undefined;
-  readonly code?: string | undefined;
-}
+type Child = PromiseLike<CommandEnd> & { readonly pid?: number | undefined };
 
-type Child = PromiseLike<End> & { readonly pid?: number | undefined };
-
-function howItEnded(end: End): string | null {
-  if (!end.failed) return null;
-  if (end.exitCode !== undefined) return `exited with status ${end.exitCode}`;
-  if (end.signal !== undefined) return `was ended by ${end.signal}`;
-  return `could not be started (${end.code ?? 'unknown error'})`;
-}
-
-async function untilItsEnd(child: Child, run: CriterionRun): Promise<End | 'timeout'> {
+async function untilItsEnd(child: Child, run: CriterionRun): Promise<CommandEnd | 'timeout'> {
   const { pid } = child;
   const pidStart = pid === undefined ? null : processStart(pid);
   const identity = pid === undefined || pidStart === null ? null : { pid, pidStart };

@@ -6,6 +6,7 @@ import { shellArgv } from '../../sessions/argv.js';
 import { configSnapshot } from '../../tools/git-config.js';
 import { gated, processStart, terminateTree } from '../../tools/process.js';
 import { maskedTail, secretsOf } from '../agent-env.js';
+import { type CommandEnd, howItEnded } from '../command-end.js';
 import { stepLog } from '../paths.js';
 import { manifestFolder, type StepContext, StepFailed, type StepHandler } from '../world.js';
 
@@ -42,13 +43,8 @@ export const setupRun: StepHandler<'setup.run'> = {
         buffer: false,
       });
       const end = await whileRunning(child, ctx);
-      if (end.failed) {
-        const how =
-          end.exitCode !== undefined
-            ? `exited with status ${end.exitCode}`
-            : end.signal !== undefined
-              ? `was ended by ${end.signal}`
-              : `could not be started (${end.code ?? 'unknown error'})`;
+      const how = howItEnded(end);
+      if (how !== null) {
         throw new StepFailed(
           `setup command of repo ${step.repo} ${how}: ${text(step.command)} (in ${step.cwd})`,
           `its output is in ${log}`,
@@ -73,20 +69,13 @@ async function keepConfig(step: StepOf<'setup.run'>, ctx: StepContext): Promise<
   await ctx.world.store.updateRepo(run.id, step.repo, { configAtCreation });
 }
 
-interface End {
-  readonly failed: boolean;
-  readonly exitCode?: number | undefined;
-  readonly signal?: string | undefined;
-  readonly code?: string | undefined;
-}
-
-type Child = PromiseLike<End> & {
+type Child = PromiseLike<CommandEnd> & {
   readonly pid?: number | undefined;
   readonly stdin: { end(text?: string): unknown; on(event: 'error', listener: () => void): unknown };
 };
 
 /** Wait for the command; end its whole tree when the operator interrupts, and whatever it left behind at its end. */
-async function whileRunning(child: Child, ctx: StepContext): Promise<End> {
+async function whileRunning(child: Child, ctx: StepContext): Promise<CommandEnd> {
   const { world, runId, planned } = ctx;
   const pid = child.pid;
   const pidStart = pid === undefined ? null : processStart(pid);
