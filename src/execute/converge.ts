@@ -15,10 +15,14 @@ import { BRIEF_CHANGES } from './steps/brief.js';
 import { type Failure, type Rendering, runPlan } from './tasks.js';
 import { StepFailed, StepRefused, type World } from './world.js';
 
+/** How one command converges; what is asked of the operator and told to them is the caller's. */
 export interface ConvergeOptions {
+  /** Bases as they were last fetched: no remote is asked. */
   readonly offline: boolean;
+  /** How many repos, and how many agents, at a time; null: all. */
   readonly concurrency: number | null;
   readonly rendering: Rendering;
+  /** How long to wait for whoever holds the run; then `LockHeld` is thrown. */
   readonly lockTimeoutMs: number;
   readonly warner: Warner;
   /** Asked before steps that need an operator's word. */
@@ -31,11 +35,13 @@ export interface ConvergeOptions {
   readonly announce: (plan: Plan) => void;
 }
 
+/** How a request ended. What is `refused` or `impossible` executed nothing; an interrupt is thrown. */
 export type Converged =
   /** Everything the manifest asks for is there: nothing was executed. */
   | { readonly kind: 'nothing'; readonly run: RecordedRun }
   /** `outcome`: what the look after it said, where there was one. */
   | { readonly kind: 'done'; readonly run: RecordedRun; readonly outcome?: Outcome }
+  /** The first step that failed; `refused`: it found that it must not be done. */
   | {
       readonly kind: 'failed';
       readonly run: RecordedRun;

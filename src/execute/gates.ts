@@ -10,6 +10,7 @@ import { planMerge } from '../tools/git-merge.js';
 import type { Looked } from './look.js';
 import { changedConfig } from './trust.js';
 
+/** Gates as they were judged, and the commits that they were judged at. */
 export interface GatesSeen {
   readonly gates: readonly Gate[];
   /** The HEADs at which the gates were judged: repo name → commit. */

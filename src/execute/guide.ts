@@ -14,6 +14,7 @@ import type { Store } from '../state/store.js';
 import { type Looked, lookAt, recordLook } from './look.js';
 import type { World } from './world.js';
 
+/** An operator's answer, and which question it is meant for. */
 export interface Answer {
   readonly text: string;
   /** Only this agent's question; null: any. */
@@ -22,6 +23,7 @@ export interface Answer {
   readonly id: string | null;
 }
 
+/** What came of an answer, with the run as it is recorded then. */
 export type Guided =
   | {
       readonly kind: 'answered';
@@ -35,7 +37,9 @@ export type Guided =
   | {
       readonly kind: 'changed';
       readonly run: RecordedRun;
+      /** The question that was meant. */
       readonly answered: RecordedGuidance;
+      /** What the agent asks instead; null: nothing. */
       readonly now: string | null;
       readonly looked: Looked;
     };

@@ -7,6 +7,7 @@ import { reconcile } from '../sentinels/reconcile.js';
 import type { Store } from '../state/store.js';
 import { type Look, observe } from './observe.js';
 
+/** A run as it was recorded, what was seen of it, and what that means. */
 export interface Looked {
   /** As recorded before the look. */
   readonly recorded: RecordedRun;

@@ -25,6 +25,7 @@ import { isUnfinished, worktreeState } from '../tools/git-worktree.js';
 import { attemptFolder } from './paths.js';
 import { lookOptions } from './trust.js';
 
+/** How to look at a run. What costs a git call or the network is looked at only where it is asked for. */
 export interface Look {
   readonly stateFolder: string;
   readonly env: NodeJS.ProcessEnv;

@@ -22,6 +22,7 @@ export interface PrepareOptions {
   readonly identity: Identity;
 }
 
+/** The plan, and the look that it was made from. */
 export interface Prepared {
   readonly plan: Plan;
   /** null for a new run. */

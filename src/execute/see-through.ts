@@ -8,6 +8,7 @@ import { type OpenCriterion, type Verified, verifyRun } from './verify.js';
 import { type Waited, type WaitOptions, waitUntilSettled } from './wait.js';
 import type { World } from './world.js';
 
+/** How the wait ended, and what the check of the criteria after it found. */
 export interface SeenThrough {
   readonly waited: Waited;
   /** What the last check of a completed run found; null: it did not come to that. */

@@ -9,6 +9,7 @@ import { digest } from './prepare.js';
 import { type Rendering, runPlan } from './tasks.js';
 import { StepRefused, type World } from './world.js';
 
+/** How one of these commands works: how its steps are shown, and how long it waits for whoever holds the run. */
 export interface OperateOptions {
   readonly rendering: Rendering;
   readonly lockTimeoutMs: number;

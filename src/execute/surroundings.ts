@@ -16,6 +16,7 @@ import { cloneFolder } from './paths.js';
 
 const OLDEST_GIT = '2.38';
 
+/** What a draft is made from, and what stands against making it. */
 export interface SurroundingsFound extends Surroundings {
   readonly problems: readonly Problem[];
 }

@@ -7,6 +7,7 @@ import { safeText } from '../tools/files.js';
 import { perform } from './perform.js';
 import { StepRefused, StepStuck, type World } from './world.js';
 
+/** A step that failed for good, after its retries, and what it threw. */
 export interface Failure {
   readonly planned: PlannedStep;
   readonly error: unknown;

@@ -11,6 +11,7 @@ export interface WaitOptions extends ConvergeOptions {
   readonly timeoutMs: number | null;
 }
 
+/** How a wait ended. An interrupt is thrown. */
 export type Waited =
   /** The run is where the operator is needed, or done. */
   | { readonly kind: 'settled'; readonly run: RecordedRun; readonly outcome: Outcome }

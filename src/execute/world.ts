@@ -5,6 +5,7 @@ import type { PlannedStep, StepKind, StepOf } from '../plan/steps.js';
 import type { Reporter } from '../report/events.js';
 import type { Store } from '../state/store.js';
 
+/** What every execution has: one for a command and run. */
 export interface World {
   readonly store: Store;
   readonly stateFolder: string;
@@ -18,6 +19,7 @@ export interface World {
   readonly self: { readonly node: string; readonly main: string };
 }
 
+/** What one step is carried out with. */
 export interface StepContext {
   readonly world: World;
   readonly runId: string;

@@ -9,6 +9,7 @@ import type { PlanInput } from './plan.js';
 import type { RecordedAgent, RecordedRun, RecordedStep } from './recorded.js';
 import type { Change, Refusal, StepOf } from './steps.js';
 
+/** A step for each agent, and what else follows from how the agents are. */
 export interface AgentDecisions {
   readonly steps: readonly DraftStep[];
   readonly refused: readonly Refusal[];

@@ -14,6 +14,7 @@ export type GateName =
   | 'git_config_unchanged'
   | 'base_mergeable';
 
+/** One gate, as it was judged. */
 export interface Gate {
   readonly name: GateName;
   readonly ok: boolean;
@@ -21,6 +22,7 @@ export interface Gate {
   readonly reason: string;
 }
 
+/** All that the gates depend on. */
 export interface GatesInput {
   /** How the run is named in commands. */
   readonly selector: string;
@@ -54,6 +56,7 @@ export interface GateCriterion {
   readonly voidReason: string | null;
 }
 
+/** What was seen of a repo that is to be delivered. */
 export interface GateRepo {
   readonly name: string;
   /** The worktree. */
@@ -80,6 +83,7 @@ export interface GateConfigChange {
   readonly note: string | null;
 }
 
+/** What merging a branch into its base would meet. */
 export type GateMerge =
   /** Delivery merges nothing in this repo (a `url:` repo, base HEAD, a pull request). */
   | { readonly kind: 'skipped' }

@@ -1,6 +1,7 @@
 /** The legal states of runs, agents, steps and guidance, and the one table each of transitions between them. */
 import type { GuidanceState } from './recorded.js';
 
+/** The states of a run (PRODUCT §5). */
 export type RunState =
   | 'created'
   | 'planning'
@@ -27,6 +28,7 @@ export type RunReason =
 /** How a closed run ended. */
 export type RunOutcome = 'delivered' | 'abandoned';
 
+/** The states of an agent (PRODUCT §6); `pending`: never started. */
 export type AgentState =
   | 'pending'
   | 'starting'
@@ -38,8 +40,10 @@ export type AgentState =
   | 'stopped'
   | 'unknown';
 
+/** How a living agent does, and why one that ended did; `none`: nothing is to be said. */
 export type Health = 'healthy' | 'idle' | 'stalled' | 'failed' | 'dead' | 'unknown' | 'none';
 
+/** The states of a recorded step; `skipped`: it was given up with the close that it belonged to. */
 export type StepState = 'pending' | 'running' | 'done' | 'failed' | 'skipped';
 
 const RUN_TRANSITIONS: Readonly<Record<RunState, readonly RunState[]>> = {

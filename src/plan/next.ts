@@ -3,6 +3,7 @@ import { criteriaStates } from './evidence.js';
 import type { Outcome } from './outcome.js';
 import type { RecordedRun } from './recorded.js';
 
+/** A command to type, argument by argument. */
 export interface Next {
   readonly argv: readonly string[];
   /** What it is for, in a few words. */

@@ -4,6 +4,7 @@
  */
 import type { SessionKind } from '../manifest/intent.js';
 
+/** Everything that one look saw. */
 export interface Observed {
   readonly now: number;
   readonly repos: Readonly<Record<string, ObservedRepo>>;
@@ -32,12 +33,14 @@ export interface Problem {
   readonly hint: string;
 }
 
+/** What a person should know and what stops nothing. */
 export interface Warning {
   readonly code: string;
   readonly message: string;
   readonly file: string | null;
 }
 
+/** A repo of the run: its source clone, its branch and its worktree. */
 export interface ObservedRepo {
   /** Resolved source clone; null where a url is not cloned yet. */
   readonly source: string | null;
@@ -52,6 +55,7 @@ export interface ObservedRepo {
   readonly worktree: ObservedWorktree;
 }
 
+/** Where a worktree that is to be made starts. */
 export interface ObservedBase {
   /** `origin`: fetch and use `origin/<base>`; `local`: the local branch or HEAD. */
   readonly from: 'origin' | 'local';
@@ -87,6 +91,7 @@ export interface ObservedTicket {
 /** `unknown`: the probe could not be made, which is never the same as dead. */
 export type Liveness = 'alive' | 'dead' | 'unknown';
 
+/** One attempt of an agent: its records, and whether its processes live. */
 export interface ObservedAgent {
   /** The attempt that was looked at. */
   readonly attempt: number;
@@ -131,6 +136,7 @@ export type SentinelKind =
   | 'implementation-complete'
   | 'validation-result';
 
+/** A file with a sentinel's name, read or the reason why it could not be. */
 export interface FoundSentinel {
   readonly kind: SentinelKind;
   readonly file: string;

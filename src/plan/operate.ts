@@ -6,6 +6,7 @@ import type { Plan } from './plan.js';
 import type { RecordedAgent, RecordedRepo, RecordedRun } from './recorded.js';
 import type { Refusal } from './steps.js';
 
+/** A run as it was looked at, for a plan that no manifest takes part in. */
 export interface OperateInput {
   readonly recorded: RecordedRun;
   readonly observed: Observed;

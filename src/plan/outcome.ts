@@ -24,6 +24,7 @@ export type AgentVerdict =
   /** The probe could not be made. */
   | 'unknown';
 
+/** What a look means for one agent. */
 export interface AgentOutcome {
   readonly name: string;
   readonly verdict: AgentVerdict;
@@ -63,6 +64,7 @@ export interface NewGuidance {
   readonly askedAt: number;
 }
 
+/** What a look means for a run. */
 export interface Outcome {
   /** The state the run should have now; null: this look does not decide it. */
   readonly run: {

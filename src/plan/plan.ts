@@ -32,6 +32,7 @@ export type Request =
       readonly fixAttempt: number | null;
     };
 
+/** All that the decision depends on. */
 export interface PlanInput {
   readonly request: Request;
   /** The run as the manifest wants it (`draft.ts`): a draft where nothing is recorded yet. */
@@ -45,6 +46,7 @@ export interface PlanInput {
   readonly hash: (text: string) => string;
 }
 
+/** A decision as data: it is shown, saved and executed just so. */
 export interface Plan {
   readonly request: Request['kind'] | 'stop' | 'cleanup' | 'close';
   readonly manifest: string;

@@ -5,6 +5,7 @@
 import type { Command, Intent, SessionKind } from '../manifest/intent.js';
 import type { AgentState, Health, RunOutcome, RunReason, RunState, StepState } from './lifecycle.js';
 
+/** A run with everything that is recorded of it. */
 export interface RecordedRun {
   readonly id: string;
   readonly ticketId: string;
@@ -85,6 +86,7 @@ export interface RecordedRepo {
   readonly removed: boolean;
 }
 
+/** An agent's decided names, and what was last seen of its newest attempt. */
 export interface RecordedAgent {
   readonly name: string;
   readonly state: AgentState;
@@ -128,12 +130,14 @@ export interface RecordedAgent {
   readonly removed: boolean;
 }
 
+/** Words that wait for an agent's next start. */
 export interface Feedback {
   /** Stands beside the text where it was delivered, so that it is delivered once. */
   readonly mark: string;
   readonly text: string;
 }
 
+/** A row of the plan, written before the step is carried out. */
 export interface RecordedStep {
   readonly id: string;
   readonly kind: string;
@@ -160,6 +164,7 @@ export type GuidanceState =
   /** The agent took its question back, or replaced it. */
   | 'withdrawn';
 
+/** A question and, later, its answer. */
 export interface RecordedGuidance {
   /** `g1`, `g2`, … counted per run. */
   readonly id: string;
@@ -207,6 +212,7 @@ export interface RecordedEvidence {
   readonly source: string | null;
 }
 
+/** What was written into the ticket. */
 export interface RecordedBrief {
   /** Path of the ticket's reference document; null for driver none. */
   readonly ticketDocument: string | null;

@@ -149,8 +149,10 @@ export interface PlannedCommand {
   readonly envNames: readonly string[];
 }
 
+/** What is done with a step's effect; `none`: it is there. */
 export type StepAction = 'create' | 'update' | 'replace' | 'delete' | 'run' | 'none';
 
+/** A step in a plan, with what is to be done about it. */
 export interface PlannedStep {
   readonly id: StepId;
   readonly step: Step;
@@ -166,6 +168,7 @@ export interface PlannedStep {
   readonly inputHash: string;
 }
 
+/** Why a plan is not empty: an edit of the manifest, or drift of the world. */
 export interface Change {
   readonly source: 'manifest' | 'world';
   /** JSON-pointer like: `/intake/goal`, `worktree/api`. */
@@ -176,6 +179,7 @@ export interface Change {
   readonly stepIds: readonly StepId[];
 }
 
+/** Why nothing is executed, and what an operator can do about it. */
 export interface Refusal {
   readonly code: string;
   readonly message: string;
