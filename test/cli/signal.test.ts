@@ -441,6 +441,14 @@ describe('validation', () => {
     expect(has('validation-result.json')).toBe(false);
   });
 
+  it('names a file at which git would wait for ever', async () => {
+    const file = join(workspace, 'api', '.git', 'config');
+    rmSync(file);
+    execFileSync('mkfifo', [file]);
+    await expect(signal('validation', { status: 'passed' })).rejects.toThrow(`wait for ever at ${file}`);
+    expect(has('validation-result.json')).toBe(false);
+  });
+
   it.each([[{}], [{ status: 'good' }], [{ status: 'passed', done: [' '] }]])(
     'refuses %j',
     async (options) => {
