@@ -123,3 +123,8 @@ export async function writeShim(world: Pick<World, 'stateFolder' | 'self'>): Pro
 function quote(path: string): string {
   return `'${path.replaceAll("'", `'\\''`)}'`;
 }
+
+/** What only the processes of this attempt have in their environment. */
+export function agentMark(run: RecordedRun, agent: RecordedAgent, attempt: number): string[] {
+  return [`METAWSM_RUN_ID=${run.id}`, `METAWSM_AGENT=${agent.name}`, `METAWSM_ATTEMPT=${attempt}`];
+}

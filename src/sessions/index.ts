@@ -62,17 +62,26 @@ export async function stopAgent(
   attemptDir: string,
   kind: SessionKind,
   graceMs: number,
-  options: DriverOptions = {},
+  options: StopOptions = {},
 ): Promise<Stopped> {
+  const { mark = [] } = options;
   const stopped =
     voidAttempt(attemptDir) === 'voided'
-      ? { exit: null, survivors: [] }
-      : await endProcesses(attemptDir, graceMs);
+      ? { exit: null, survivors: await terminateTree(NOBODY, { graceMs, mark }) }
+      : await endProcesses(attemptDir, graceMs, mark);
   await sessionDriver(kind, options).close(ref);
   return stopped;
 }
 
-async function endProcesses(attemptDir: string, graceMs: number): Promise<Stopped> {
+export interface StopOptions extends DriverOptions {
+  /** Entries of the environment by which the agent is known where its start was not recorded, or the record is gone. */
+  readonly mark?: readonly string[];
+}
+
+/** The root of a tree that is known by its mark alone. */
+const NOBODY: ProcessIdentity = { pid: 0, pidStart: '' };
+
+async function endProcesses(attemptDir: string, graceMs: number, mark: readonly string[]): Promise<Stopped> {
   const wrapper = wrapperOf(await settledAttempt(attemptDir));
   const attempt = readAttempt(attemptDir);
   if (wrapper === null) return { exit: attempt.exit, survivors: [] };
@@ -86,7 +95,7 @@ async function endProcesses(attemptDir: string, graceMs: number): Promise<Stoppe
     graceMs,
     // In a pane the agent shares the wrapper's session, otherwise it has its own.
     sessions: [wrapper],
-    mark: attempt.mark,
+    mark: attempt.mark.length > 0 ? attempt.mark : mark,
     // It is the one that records the end.
     spare: [wrapper.pid],
   });

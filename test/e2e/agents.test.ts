@@ -269,6 +269,32 @@ test('stopping ends what the agent put into the background, in a session of its 
   expect(withEnvironment(`METAWSM_RUN_ID=${run.id}`).filter(isAlive)).toEqual([]);
 });
 
+test('an agent whose start could not be recorded is ended before the next', async ({ rig }) => {
+  await rig.repo('api');
+  const command = ['sh', '-c', '[ "$METAWSM_ATTEMPT" = 1 ] && kill -9 $PPID; exec sleep 1000'];
+  rig.manifest({ agent: { command } });
+  await rig.run('apply run.yaml', { code: 'any' });
+  await rig.run('restart run.yaml');
+  const { run } = await rig.status();
+  const all = withEnvironment(`METAWSM_RUN_ID=${run.id}`).filter(isAlive);
+  const attempt = (number: number) => {
+    const pids = withEnvironment(`METAWSM_ATTEMPT=${number}`);
+    return all.filter((pid) => pids.includes(pid));
+  };
+  expect((await rig.agentNamed()).attempt).toBe(2);
+  expect(attempt(1)).toEqual([]);
+  expect(attempt(2)).not.toEqual([]);
+});
+
+test('an agent whose record somebody removed is ended all the same', async ({ rig }) => {
+  await rig.repo('api');
+  rig.manifest();
+  const { run } = await rig.applied();
+  rmSync(path.join(rig.stateFolder, 'runs', run.id), { recursive: true });
+  await rig.run('stop run.yaml');
+  expect(withEnvironment(`METAWSM_RUN_ID=${run.id}`).filter(isAlive)).toEqual([]);
+});
+
 test('an agent that ignores SIGTERM is ended all the same', async ({ rig }) => {
   await rig.repo('api');
   rig.manifest({

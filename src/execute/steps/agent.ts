@@ -21,7 +21,7 @@ import { type AttemptView, observeAttempt } from '../../sessions/observe.js';
 import type { SessionRef } from '../../sessions/session.js';
 import { ticketDriver } from '../../tickets/index.js';
 import { firstUnrealFolder, MAX_DOCUMENT_BYTES, readRegular } from '../../tools/files.js';
-import { agentEnv, lastWords, secretsOf, writeShim } from '../agent-env.js';
+import { agentEnv, agentMark, lastWords, secretsOf, writeShim } from '../agent-env.js';
 import { sentinelFolders } from '../observe.js';
 import { attemptFolder } from '../paths.js';
 import { type StepContext, StepFailed, type StepHandler } from '../world.js';
@@ -178,7 +178,10 @@ async function endEarlierAttempts(ctx: StepContext, run: RecordedRun, agent: Rec
     if (view.claim === 'void') continue;
     if (view.exit === null && view.process !== null && view.process !== 'dead')
       ctx.output('ending the attempt before');
-    await stopAgent(agent, folder, sessionOf(agent), STOP_GRACE_MS, { env: ctx.world.env });
+    await stopAgent(agent, folder, sessionOf(agent), STOP_GRACE_MS, {
+      env: ctx.world.env,
+      mark: agentMark(run, agent, attempt),
+    });
     return;
   }
 }
@@ -322,6 +325,7 @@ export const agentStop: StepHandler<'agent.stop'> = {
       const folder = folderOf(ctx, run, agent, agent.attempt);
       const { survivors, exit } = await stopAgent(agent, folder, sessionOf(agent), STOP_GRACE_MS, {
         env: ctx.world.env,
+        mark: agentMark(run, agent, agent.attempt),
       });
       if (survivors.length > 0) {
         throw new StepFailed(
