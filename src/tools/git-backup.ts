@@ -18,6 +18,7 @@ import {
   type Placed,
   type StatusOptions,
   type StrayModule,
+  splitNul,
   submodules,
   unpushedCommits,
   unsavedCommits,
@@ -117,17 +118,6 @@ async function addAll(
     env,
     input: Buffer.concat(wanted),
   });
-}
-
-function splitNul(bytes: Buffer): Buffer[] {
-  const parts: Buffer[] = [];
-  for (let from = 0; from < bytes.length; ) {
-    const to = bytes.indexOf(0, from);
-    const end = to < 0 ? bytes.length : to;
-    parts.push(bytes.subarray(from, end));
-    from = end + 1;
-  }
-  return parts;
 }
 
 /** Makes the ref, or the next free `-2`, `-3`; one that already holds the same is taken as it is. */

@@ -31,7 +31,7 @@ export async function readGitFile(path: string): Promise<Buffer | null> {
 }
 
 /** Whether something is at a path, a broken link too. */
-export async function isThere(path: string): Promise<boolean> {
+export async function isThere(path: string | Buffer): Promise<boolean> {
   return lstat(path).then(
     () => true,
     () => false,

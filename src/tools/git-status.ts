@@ -320,32 +320,50 @@ export async function hiddenChanges(path: string, options: StatusOptions): Promi
   return withIndexCopy(path, async (index) => {
     const env = { ...off.env, ...index };
     await clearFlags(path, flagged, off.args, env);
-    const { stdout } = await run(path, [...off.args, 'diff', '--name-only', '-z', '--no-ext-diff'], { env });
-    const wanted = new Set(flagged);
-    return stdout.split('\0').filter((name) => wanted.has(name) && !isOwn(name));
+    const { bytes } = await run(path, [...off.args, 'diff', '--name-only', '-z', '--no-ext-diff'], { env });
+    const wanted = new Set(flagged.map(String));
+    return splitNul(bytes)
+      .map(String)
+      .filter((name) => wanted.has(name) && !isOwn(name));
   });
 }
 
-/** Files on disk that git was told to take as unchanged. In a sparse checkout the absent ones do not count. */
-export async function flaggedFiles(path: string): Promise<readonly string[]> {
-  const { stdout } = await run(path, ['ls-files', '-v', '-z']);
-  const flagged = stdout
-    .split('\0')
-    .filter((record) => /^[a-zS] /.test(record))
-    .map((record) => record.slice(2));
-  const there = await Promise.all(flagged.map((name) => isThere(join(path, name))));
+/**
+ * Files on disk that git was told to take as unchanged. In a sparse checkout the absent ones do not count. To the
+ * byte: names need not be UTF-8.
+ */
+export async function flaggedFiles(path: string): Promise<readonly Buffer[]> {
+  const { bytes } = await run(path, ['ls-files', '-v', '-z']);
+  const flagged = splitNul(bytes)
+    .filter((record) => /^[a-zS] /.test(record.toString('latin1')))
+    .map((record) => record.subarray(2));
+  const there = await Promise.all(
+    flagged.map((name) => isThere(Buffer.concat([Buffer.from(`${path}/`), name]))),
+  );
   return flagged.filter((_, index) => there[index]);
+}
+
+/** The fields of an output with `-z`, to the byte. */
+export function splitNul(bytes: Buffer): Buffer[] {
+  const parts: Buffer[] = [];
+  for (let from = 0; from < bytes.length; ) {
+    const to = bytes.indexOf(0, from);
+    const end = to < 0 ? bytes.length : to;
+    parts.push(bytes.subarray(from, end));
+    from = end + 1;
+  }
+  return parts;
 }
 
 /** Takes both flags from files, in the index that `env` names. `settings` go before git's command. */
 export async function clearFlags(
   path: string,
-  files: readonly string[],
+  files: readonly Buffer[],
   settings: readonly string[],
   env: Readonly<Record<string, string>>,
 ): Promise<void> {
   for (const flag of ['--no-assume-unchanged', '--no-skip-worktree']) {
-    const input = `${files.join('\0')}\0`;
+    const input = Buffer.concat(files.flatMap((name) => [name, Buffer.of(0)]));
     await run(path, [...settings, 'update-index', flag, '-z', '--stdin'], { env, input });
   }
 }

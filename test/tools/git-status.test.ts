@@ -1,8 +1,10 @@
+import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { chmodSync, mkdirSync, readFileSync, rmSync, symlinkSync, utimesSync } from 'node:fs';
+import { chmodSync, mkdirSync, readFileSync, rmSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
+import { backupWorktree } from '../../src/tools/git-backup.js';
 import { diffStat, onlyHere, worktreeStatus } from '../../src/tools/git-status.js';
 import { commit, newRepo, sh, temporaryFolder, write } from './git-rig.js';
 
@@ -192,6 +194,20 @@ describe('onlyHere', () => {
     expect(await onlyHere(path)).toEqual(['1 uncommitted change: lib', '1 commit in the submodule lib only']);
     sh(path, 'commit', '-qam', 'move lib');
     expect(await onlyHere(path)).toEqual(['1 commit in the submodule lib only']);
+  });
+
+  test('an overlooked change of a file whose name is no UTF-8', async () => {
+    const { path } = setting();
+    const name = Buffer.concat([Buffer.from(join(path, 'f')), Buffer.of(0xff)]);
+    writeFileSync(name, 'x');
+    sh(path, 'add', '.');
+    sh(path, 'commit', '-qm', 'more');
+    execFileSync('sh', ['-c', 'git update-index --skip-worktree f*'], { cwd: path });
+    writeFileSync(name, 'y');
+    expect(await onlyHere(path)).toHaveLength(1);
+    const ref = 'refs/metawsm/backup/run/api';
+    await backupWorktree({ source: path, path, ref });
+    expect(execFileSync('sh', ['-c', `git show ${ref}`], { cwd: path, encoding: 'latin1' })).toContain('+y');
   });
 
   test('a change whose time and size are those of before', async () => {
