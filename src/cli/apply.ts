@@ -20,10 +20,18 @@ import { CommandError, interruptedBy, toCommandError, wrongUsage } from './error
 import { EXIT, worst } from './exit-codes.js';
 import { loadManifests, type ValidManifest } from './manifests.js';
 import { type CommandOptions, flag, number, text } from './options.js';
-import { type Ended, endOf, endOfWait, reportEnd } from './outcome.js';
+import { type Ended, endOf, endOfWait, reportEnd, spelledEnd } from './outcome.js';
 import { renderingOf } from './rendering.js';
 import { type NotingReporter, noting, summaryOf, versionEvent } from './summary.js';
-import { refuseInsideWorkspace, reporterOf, stateFolderOf, storeOptions, worldOf } from './world.js';
+import {
+  planCommand,
+  refuseInsideWorkspace,
+  reporterOf,
+  spellingFor,
+  stateFolderOf,
+  storeOptions,
+  worldOf,
+} from './world.js';
 
 export const run: CommandModule['run'] = async (ctx, files, options) => {
   await refuseInsideWorkspace(ctx);
@@ -206,17 +214,23 @@ async function finish(
       end = await thrown(ctx, intent, world, error, reporter);
     }
   }
+  if (world !== null && end.run !== null) end = spelledEnd(end, await spellingFor(ctx, end.run, world));
   const summary = await summaryOf(ctx, {
     world,
     run: end.run,
     outcome: end.outcome,
-    ticket: intent.ticket.id,
+    // The manifest may name another ticket by now.
+    ticket: end.run?.ticketId ?? intent.ticket.id,
     manifest: intent.manifestPath,
     exitCode: end.exitCode,
     changed: end.changed,
     error: end.error,
   });
-  return [{ ...applied, end }, summary];
+  if (world === null || end.refusedAsItIs !== true) return [{ ...applied, end }, summary];
+  return [
+    { ...applied, end },
+    { ...summary, next: await planCommand(ctx, intent.manifestPath, world) },
+  ];
 }
 
 /** What is done or stopped stays what it is. */

@@ -7,6 +7,7 @@ import { safeText } from '../tools/files.js';
 import type { CommandModule } from './commands.js';
 import { operateOn } from './operate.js';
 import { renderingOf } from './rendering.js';
+import type { Spelling } from './world.js';
 
 export const run: CommandModule['run'] = (ctx, positionals, options) => {
   const show = (gates: readonly Gate[]): void => {
@@ -15,18 +16,20 @@ export const run: CommandModule['run'] = (ctx, positionals, options) => {
     }
   };
   return operateOn(ctx, positionals, options, {
-    plan: async (run, look) => {
-      const { plan, gates } = await planClose(run, look);
+    plan: async (run, look, spell) => {
+      const { plan, gates: judged } = await planClose(run, look);
+      const gates = spelledGates(judged, spell);
       show(gates);
       return ctx.json
         ? { ...plan, refused: plan.refused.flatMap((refusal) => perGate(refusal, gates)) }
         : plan;
     },
-    perform: (run, world) =>
+    perform: (run, world, spell) =>
       closeRun(run.id, world, {
         rendering: renderingOf(ctx),
         lockTimeoutMs: ctx.globals.lockTimeoutMs,
-        gates: (gates) => {
+        gates: (judged) => {
+          const gates = spelledGates(judged, spell);
           show(gates);
           for (const { name, ok, reason } of gates)
             world.reporter.emit({ type: 'gate', runId: run.id, name, ok, reason });
@@ -34,6 +37,10 @@ export const run: CommandModule['run'] = (ctx, positionals, options) => {
       }),
   });
 };
+
+function spelledGates(gates: readonly Gate[], spell: Spelling): readonly Gate[] {
+  return gates.map((gate) => ({ ...gate, reason: spell(gate.reason) }));
+}
 
 /** In the document of a plan, which has no gates: each that does not hold is a refusal of its own. */
 function perGate(refusal: Refusal, gates: readonly Gate[]): readonly Refusal[] {

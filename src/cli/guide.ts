@@ -12,7 +12,14 @@ import { namedAgents } from './operate.js';
 import { type CommandOptions, text } from './options.js';
 import { reportEnd } from './outcome.js';
 import { endStream, noting, summaryOf, versionEvent } from './summary.js';
-import { refuseInsideWorkspace, reporterOf, selectRun, warnOfBrokenManifest, worldOf } from './world.js';
+import {
+  refuseInsideWorkspace,
+  reporterOf,
+  selectRun,
+  spellingFor,
+  warnOfBrokenManifest,
+  worldOf,
+} from './world.js';
 
 export const run: CommandModule['run'] = async (ctx, positionals, options) => {
   await refuseInsideWorkspace(ctx);
@@ -40,7 +47,7 @@ export const run: CommandModule['run'] = async (ctx, positionals, options) => {
       exitCode,
       changed: guided.kind === 'answered',
       error,
-      hints: guided.kind === 'answered' ? [] : [hintFor(guided)],
+      hints: guided.kind === 'answered' ? [] : [(await spellingFor(ctx, after, world))(hintFor(guided))],
     });
     const summary = await summaryOf(ctx, {
       world,

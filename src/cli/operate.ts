@@ -11,23 +11,25 @@ import type { CommandContext } from './context.js';
 import { CommandError, interruptedBy } from './errors.js';
 import { EXIT } from './exit-codes.js';
 import { type CommandOptions, flag, text } from './options.js';
-import { endOf, impossible, reportEnd } from './outcome.js';
+import { endOf, impossible, reportEnd, spelledEnd, spelledPlan } from './outcome.js';
 import { endStream, noting, summaryOf, versionEvent } from './summary.js';
 import {
   brokenManifest,
   refuseInsideWorkspace,
   reporterOf,
   type Selected,
+  type Spelling,
   selectRun,
+  spellingFor,
   warnOfBrokenManifest,
   worldOf,
 } from './world.js';
 
 export interface Operation {
   /** Do it. */
-  perform(run: RecordedRun, world: World): Promise<Converged>;
+  perform(run: RecordedRun, world: World, spell: Spelling): Promise<Converged>;
   /** What would be done. */
-  plan(run: RecordedRun, look: Look): Promise<Plan>;
+  plan(run: RecordedRun, look: Look, spell: Spelling): Promise<Plan>;
 }
 
 /** Carry an operation out, or with --dry-run show it. Gives the exit code. */
@@ -46,7 +48,9 @@ export async function operateOn(
     namedAgents(run, options);
     if (dryRun) {
       const broken = await brokenManifest(ctx, run);
-      const plan = await operation.plan(run, { stateFolder, env: { ...ctx.env }, now: ctx.now });
+      const spell = await spellingFor(ctx, run, selected);
+      const look = { stateFolder, env: { ...ctx.env }, now: ctx.now };
+      const plan = spelledPlan(await operation.plan(run, look, spell), spell);
       return showPlan(ctx, broken === null ? plan : { ...plan, warnings: [...plan.warnings, broken] });
     }
     return await carryOut(ctx, selected, operation, begun);
@@ -66,7 +70,8 @@ async function carryOut(
   reporter.emit(versionEvent(ctx));
   try {
     await warnOfBrokenManifest(ctx, run, reporter);
-    const end = await endOf(await operation.perform(run, world), world);
+    const spell = await spellingFor(ctx, run, world);
+    const end = spelledEnd(await endOf(await operation.perform(run, world, spell), world), spell);
     reportEnd(reporter, end);
     const signal = interruptedBy(ctx.signal);
     const exitCode = signal === null ? end.exitCode : signal === 'SIGINT' ? EXIT.sigint : EXIT.sigterm;

@@ -14,6 +14,7 @@ import type { RecordedRun } from '../plan/recorded.js';
 import type { Reporter, RunSummary } from '../report/events.js';
 import { CommandError, toCommandError } from './errors.js';
 import { EXIT } from './exit-codes.js';
+import type { Spelling } from './world.js';
 
 /** How one run ended in this command. */
 export interface Ended {
@@ -24,6 +25,8 @@ export interface Ended {
   readonly error: RunSummary['error'];
   /** What to do about the error, a line each. */
   readonly hints: readonly string[];
+  /** Whether it is the manifest as it is now that apply may not follow: the same again would be refused again. */
+  readonly refusedAsItIs?: boolean;
 }
 
 /** Translate the result of converging. */
@@ -46,7 +49,10 @@ export async function endOf(result: Converged, world: World): Promise<Ended> {
       const [first] = result.refusals;
       const hints = [...new Set(result.refusals.map((refusal) => refusal.wayOut))];
       const error = { code: first?.code ?? 'refused', stepId: null, message, logTail: [] };
-      return { ...base, exitCode: EXIT.refused, changed: false, error, hints };
+      const refusedAsItIs =
+        result.plan !== null &&
+        (first?.code === 'needs_yes' || result.plan.changes.some(({ effect }) => effect === 'refused'));
+      return { ...base, exitCode: EXIT.refused, changed: false, error, hints, refusedAsItIs };
     }
     case 'impossible': {
       const { problems } = result.plan;
@@ -176,6 +182,25 @@ async function lostLogTail(run: RecordedRun, outcome: Outcome, world: World): Pr
   if (agent === undefined) return [];
   const folder = attemptFolder(world.stateFolder, run.id, agent.name, agent.attempt);
   return lastWords(folder, 10, secretsOf(world.env, run));
+}
+
+/** An end with its commands as they are to be typed here. */
+export function spelledEnd(end: Ended, spell: Spelling): Ended {
+  const error = end.error === null ? null : { ...end.error, message: spell(end.error.message) };
+  return { ...end, error, hints: end.hints.map(spell) };
+}
+
+/** A plan with its commands as they are to be typed here. */
+export function spelledPlan(plan: Plan, spell: Spelling): Plan {
+  return {
+    ...plan,
+    refused: plan.refused.map((refusal) => ({
+      ...refusal,
+      message: spell(refusal.message),
+      wayOut: spell(refusal.wayOut),
+    })),
+    problems: plan.problems.map((problem) => ({ ...problem, hint: spell(problem.hint) })),
+  };
 }
 
 /** Tell what made a run's part of the command fail. */

@@ -20,8 +20,8 @@ import { CommandError } from './errors.js';
 import { EXIT, worst } from './exit-codes.js';
 import { loadManifests } from './manifests.js';
 import { flag, text } from './options.js';
-import { impossible } from './outcome.js';
-import { refuseInsideWorkspace, stateFolderOf, storeOptions } from './world.js';
+import { impossible, spelledPlan } from './outcome.js';
+import { refuseInsideWorkspace, spellingFor, stateFolderOf, storeOptions } from './world.js';
 
 export const run: CommandModule['run'] = async (ctx, files, options) => {
   await refuseInsideWorkspace(ctx);
@@ -88,12 +88,16 @@ async function planFor(
         identity,
       },
     );
-    const plan = beside(prepared.plan, holder);
+    const named = conflict ?? recorded;
+    const spell =
+      store === null || named === null ? null : await spellingFor(ctx, named, { stateFolder: folder.path });
+    const spelled = (plan: Plan): Plan => (spell === null ? plan : spelledPlan(plan, spell));
+    const plan = spelled(beside(prepared.plan, holder));
     const place = JSON.stringify([folder.path, intent.ticket.id]);
     const refusal = ticketTaken(intent, own, conflict, taken.get(place) ?? null);
     // Refused whatever is missing besides, as by apply.
     if (refusal !== null) {
-      return { ...plan, steps: [], problems: [], refused: [refusal, ...plan.refused] };
+      return spelled({ ...plan, steps: [], problems: [], refused: [refusal, ...plan.refused] });
     }
     if (canBeSaved(plan) && (plan.isNew || recorded?.state !== 'closed')) taken.set(place, plan.manifest);
     if (out !== null) await save(ctx, out, plan, recorded, identity, offline, folder.path);
@@ -122,7 +126,7 @@ function ticketTaken(
     return {
       code,
       message: `ticket ${ticket.id} has the open run ${conflict.id} of the manifest ${conflict.manifestPath}`,
-      wayOut: 'apply that manifest, end its run with metawsm cleanup, or apply --new-run',
+      wayOut: `apply that manifest, end its run with metawsm cleanup ${conflict.ticketId}, or say --new-run`,
     };
   }
   if (own || earlier === null) return null;

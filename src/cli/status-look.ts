@@ -10,7 +10,7 @@ import { logFileOf } from '../sessions/attempt.js';
 import { type Lock, LockHeld } from '../state/locks.js';
 import type { Store } from '../state/store.js';
 import type { CommandContext } from './context.js';
-import { nextCommand, typedPath } from './world.js';
+import { nextCommand, spellingFor, typedPath } from './world.js';
 
 /** One look at a run. */
 export interface StatusLook {
@@ -120,6 +120,7 @@ export class StatusLooker {
   ): Promise<StatusView> {
     const { ctx, stateFolder } = this;
     const manifest = await this.#checkManifest(run);
+    const spell = await spellingFor(ctx, run, { stateFolder });
     const problems = (looked?.observed.problems ?? [])
       .filter((found) => found !== WITHOUT_GIT)
       .map(({ code, message }) => ({ code, message, file: null }));
@@ -127,7 +128,7 @@ export class StatusLooker {
       run,
       observed: looked?.observed ?? null,
       outcome: looked?.outcome ?? null,
-      gates,
+      gates: gates.map((gate) => ({ ...gate, reason: spell(gate.reason) })),
       observedAt: looked?.observed.now ?? ctx.now(),
       unrecorded,
       manifest: typedPath(ctx, run.manifestPath),

@@ -5,10 +5,17 @@ import { appendStepSummary } from '../report/github.js';
 import type { CommandModule } from './commands.js';
 import { EXIT } from './exit-codes.js';
 import { number } from './options.js';
-import { endOfVerify, reportEnd } from './outcome.js';
+import { endOfVerify, reportEnd, spelledEnd } from './outcome.js';
 import { renderingOf } from './rendering.js';
 import { endStream, noting, summaryOf, versionEvent } from './summary.js';
-import { refuseInsideWorkspace, reporterOf, selectRun, warnOfBrokenManifest, worldOf } from './world.js';
+import {
+  refuseInsideWorkspace,
+  reporterOf,
+  selectRun,
+  spellingFor,
+  warnOfBrokenManifest,
+  worldOf,
+} from './world.js';
 
 export const run: CommandModule['run'] = async (ctx, positionals, options) => {
   await refuseInsideWorkspace(ctx);
@@ -26,7 +33,7 @@ export const run: CommandModule['run'] = async (ctx, positionals, options) => {
       lockTimeoutMs: ctx.globals.lockTimeoutMs,
       warner: new Warner(reporter),
     });
-    const end = endOfVerify(verified);
+    const end = spelledEnd(endOfVerify(verified), await spellingFor(ctx, verified.run, world));
     reportEnd(reporter, end);
     const { run: after } = verified;
     const words = verified.outcome.criteria.filter(

@@ -195,6 +195,34 @@ export async function nextCommand(
   return { argv, text, why: next.why };
 }
 
+/** What to type after apply refused what a manifest asks for: what was to be done before has to wait for that. */
+export async function planCommand(
+  ctx: CommandContext,
+  manifestPath: string,
+  { stateFolder }: Pick<World, 'stateFolder'>,
+): Promise<NextCommand> {
+  const manifest = typedPath(ctx, manifestPath);
+  const argv = ['metawsm', 'plan', manifest, ...(await stateWords(ctx, manifest, stateFolder))];
+  return { argv, text: argv.map(shellWord).join(' '), why: 'see what the manifest asks for as it is now' };
+}
+
+/** Makes of each command in a text what, typed as it is here, does that to the run that is meant. */
+export type Spelling = (text: string) => string;
+
+/** How texts about a run are shown: they are written where nobody knows which state folder is found from here. */
+export async function spellingFor(
+  ctx: CommandContext,
+  run: RecordedRun,
+  { stateFolder }: Pick<World, 'stateFolder'>,
+): Promise<Spelling> {
+  const state = await stateWords(ctx, null, stateFolder);
+  if (state.length === 0) return (text) => text;
+  const words = [run.selector, ...state].map(shellWord).join(' ');
+  const selector = run.selector.replaceAll('.', '\\.');
+  const command = new RegExp(`\\bmetawsm ([a-z]+) ${selector}(?![\\w-]|\\.\\w)`, 'g');
+  return (text) => text.replace(command, (_, word: string) => `metawsm ${word} ${words}`);
+}
+
 /** `--state`, where it was given by hand, or another state folder would be found without it. */
 async function stateWords(
   ctx: CommandContext,

@@ -31,10 +31,11 @@ export function diffIntents(
   inUse: (repo: string) => boolean = () => true,
 ): readonly ManifestChange[] {
   const changes: ManifestChange[] = [];
+  const wayOut = newRun(before.ticket.id);
   const add = (path: string, effect: 'in_place' | 'restart', a: unknown, b: unknown): void => {
     if (!same(a, b)) changes.push({ path, effect, before: show(a), after: show(b), refusal: null });
   };
-  const refuse = (path: string, code: string, a: unknown, b: unknown, wayOut: string): void => {
+  const refuse = (path: string, code: string, a: unknown, b: unknown): void => {
     if (same(a, b)) return;
     const message = `${path} changed from ${show(a)} to ${show(b)}, which a run in progress cannot follow`;
     changes.push({
@@ -46,22 +47,22 @@ export function diffIntents(
     });
   };
 
-  refuse('/ticket/id', 'ticket_changed', before.ticket.id, after.ticket.id, NEW_RUN);
+  refuse('/ticket/id', 'ticket_changed', before.ticket.id, after.ticket.id);
   add('/ticket/title', 'in_place', before.ticket.title, after.ticket.title);
   add('/ticket/topics', 'in_place', before.ticket.topics, after.ticket.topics);
-  changes.push(...diffRepos(before.repos, after.repos, inUse));
-  refuse('/workspace/root', 'workspace_changed', before.workspace.root, after.workspace.root, NEW_RUN);
-  refuse('/workspace/branch', 'workspace_changed', before.workspace.branch, after.workspace.branch, NEW_RUN);
+  changes.push(...diffRepos(before.repos, after.repos, inUse, wayOut));
+  refuse('/workspace/root', 'workspace_changed', before.workspace.root, after.workspace.root);
+  refuse('/workspace/branch', 'workspace_changed', before.workspace.branch, after.workspace.branch);
   add('/intake/goal', 'in_place', before.intake.goal, after.intake.goal);
   add('/intake/scope', 'in_place', before.intake.scope, after.intake.scope);
   add('/intake/constraints', 'in_place', before.intake.constraints, after.intake.constraints);
   add('/intake/answers', 'in_place', before.intake.answers, after.intake.answers);
   add('/intake/merge_intent', 'in_place', before.intake.mergeIntent, after.intake.mergeIntent);
   changes.push(...diffCriteria(before.criteria, after.criteria));
-  changes.push(...diffAgents(before.agents, after.agents));
+  changes.push(...diffAgents(before.agents, after.agents, wayOut));
   add('/session', 'restart', before.session, after.session);
-  refuse('/tickets/driver', 'tickets_changed', before.tickets.driver, after.tickets.driver, NEW_RUN);
-  refuse('/tickets/root', 'tickets_changed', before.tickets.root, after.tickets.root, NEW_RUN);
+  refuse('/tickets/driver', 'tickets_changed', before.tickets.driver, after.tickets.driver);
+  refuse('/tickets/root', 'tickets_changed', before.tickets.root, after.tickets.root);
   const [was, is] = limitsThatDiffer(before.policy, after.policy);
   add('/policy', 'in_place', was, is);
   return changes;
@@ -81,13 +82,15 @@ function limitsThatDiffer(before: Intent['policy'], after: Intent['policy']): re
   return [told(was, is), told(is, was)];
 }
 
-const NEW_RUN =
-  'put the old value back, or end this run (metawsm cleanup) and apply again, or apply with --new-run';
+function newRun(ticket: string): string {
+  return `put the old value back, or end this run with metawsm cleanup ${ticket} and apply again, or apply with --new-run`;
+}
 
 function diffRepos(
   before: readonly RepoIntent[],
   after: readonly RepoIntent[],
   inUse: (repo: string) => boolean,
+  wayOut: string,
 ): ManifestChange[] {
   const changes: ManifestChange[] = [];
   for (const old of before) {
@@ -110,6 +113,7 @@ function diffRepos(
             old.name,
             renamed.name,
             `repo ${old.name} was renamed to ${renamed.name}; its worktree and branch keep the old name`,
+            wayOut,
           ),
         );
       } else {
@@ -135,6 +139,7 @@ function diffRepos(
           show(old.source),
           show(now.source),
           `repo ${old.name} is in use and was given another source`,
+          wayOut,
         ),
       );
     }
@@ -146,6 +151,7 @@ function diffRepos(
           old.baseBranch,
           now.baseBranch,
           `repo ${old.name} is branched from ${old.baseBranch} already; the manifest now says ${now.baseBranch}`,
+          wayOut,
         ),
       );
     }
@@ -176,7 +182,11 @@ function diffRepos(
   return changes;
 }
 
-function diffAgents(before: readonly AgentIntent[], after: readonly AgentIntent[]): ManifestChange[] {
+function diffAgents(
+  before: readonly AgentIntent[],
+  after: readonly AgentIntent[],
+  wayOut: string,
+): ManifestChange[] {
   const changes: ManifestChange[] = [];
   for (const old of before) {
     const path = `/agents/${old.name}`;
@@ -194,6 +204,7 @@ function diffAgents(before: readonly AgentIntent[], after: readonly AgentIntent[
               old.name,
               renamed.name,
               `agent ${old.name} was renamed to ${renamed.name}`,
+              wayOut,
             ),
       );
       continue;
@@ -270,8 +281,9 @@ function refused(
   before: string | null,
   after: string | null,
   message: string,
+  wayOut: string,
 ): ManifestChange {
-  return { path, effect: 'refused', before, after, refusal: { code, message, wayOut: NEW_RUN } };
+  return { path, effect: 'refused', before, after, refusal: { code, message, wayOut } };
 }
 
 /** Deep equality of plain JSON data, whatever the order of keys. */

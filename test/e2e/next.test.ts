@@ -91,3 +91,50 @@ test('it does not take a ticket that looks like a manifest for one', async ({ ri
 async function nextOf(rig: Rig, selector: string): Promise<readonly string[]> {
   return (await rig.status(selector)).next?.argv ?? [];
 }
+
+test('the commands in hints and gates mean the run that they are shown for', async ({ rig }) => {
+  await rig.repo('api');
+  rig.manifest({ agents: [], done_criteria: ['Reviewed'] });
+  await rig.run('apply run.yaml');
+  const { run: older } = await rig.status();
+  await rig.run('apply run.yaml --new-run --yes');
+  rig.at(path.join(older.workspace, 'api')).write({ 'idea.md': 'half an idea' });
+
+  const refused = await rig.run(`cleanup ${older.id}`, { code: 4 });
+  expect(refused.text).toContain(`metawsm cleanup ${older.id} --force`);
+  expect((await rig.run(`close ${older.id}`, { code: 4 })).text).toContain(
+    `metawsm iterate ${older.id} --feedback`,
+  );
+  expect((await rig.run(`cleanup ${older.id} --dry-run`, { code: 4 })).text).toContain(
+    `metawsm cleanup ${older.id} --force`,
+  );
+
+  await rig.run('cleanup run.yaml');
+  const elsewhere = path.join(rig.dir, 'elsewhere');
+  mkdirSync(elsewhere);
+  const { text } = await rig.run(`cleanup ${older.id} --state ${rig.stateFolder}`, {
+    cwd: elsewhere,
+    code: 4,
+  });
+  const [, words] = /metawsm (cleanup ABC-1 .*--force)/.exec(text) ?? [];
+  expect(words).toBe(`cleanup ABC-1 --state ${rig.stateFolder} --force`);
+  await rig.run(words ?? '', { cwd: elsewhere });
+  expect((await rig.status(older.id)).run.state).toBe('closed');
+});
+
+test('what the manifest may not ask for comes first, told of the ticket that the run is for', async ({
+  rig,
+}) => {
+  await rig.repo('api');
+  rig.manifest();
+  await rig.applied();
+  const expected = ['metawsm', 'plan', 'run.yaml'];
+  rig.manifest({ ticket: 'ABC-2' });
+  const moved = await rig.events('apply run.yaml', { code: 4 });
+  expect(moved.summary.runs[0]).toMatchObject({ ticket: 'ABC-1', next: { argv: expected } });
+  expect(moved.result.text).toContain('metawsm cleanup ABC-1 ');
+
+  rig.manifest({ agent: { command: 'echo another' } });
+  const asked = await rig.events('apply run.yaml', { code: 4 });
+  expect(asked.summary.runs[0]?.next?.argv).toEqual(expected);
+});
