@@ -245,7 +245,15 @@ async function sumUp(
   durationMs: number,
 ): Promise<number> {
   const runs = finished.map(([, summary]) => summary);
-  for (const [{ end }] of finished) reportEnd(reporter, end);
+  for (const [{ end }, { ticket }] of finished) {
+    const { error } = end;
+    // A program finds the run's id in the event.
+    const named = error !== null && finished.length > 1 && !ctx.json;
+    reportEnd(
+      reporter,
+      named ? { ...end, error: { ...error, stepId: null, message: `${ticket}: ${told(error)}` } } : end,
+    );
+  }
   const exitCode = worst(runs.map((summary) => summary.exitCode));
   const problem = await appendStepSummary(ctx.env, runs);
   if (problem !== null) {
@@ -253,6 +261,10 @@ async function sumUp(
   }
   reporter.emit({ type: 'summary', exitCode, durationMs, runs });
   return exitCode;
+}
+
+function told({ stepId, message }: RunSummary['error'] & {}): string {
+  return stepId === null ? message : `${stepId}: ${message}`;
 }
 
 /** What ended one manifest unexpectedly; the others go on. */

@@ -13,7 +13,6 @@ import { planDocument, plansDocument } from '../report/plan-json.js';
 import { planText } from '../report/plan-text.js';
 import type { LockHolder } from '../state/locks.js';
 import { Store } from '../state/store.js';
-import { writeAtomic } from '../tools/files.js';
 import type { CommandModule } from './commands.js';
 import type { CommandContext } from './context.js';
 import { CommandError } from './errors.js';
@@ -21,7 +20,7 @@ import { EXIT, worst } from './exit-codes.js';
 import { loadManifests } from './manifests.js';
 import { flag, text } from './options.js';
 import { impossible, spelledPlan } from './outcome.js';
-import { refuseInsideWorkspace, spellingFor, stateFolderOf, storeOptions } from './world.js';
+import { refuseInsideWorkspace, spellingFor, stateFolderOf, storeOptions, writeAsked } from './world.js';
 
 export const run: CommandModule['run'] = async (ctx, files, options) => {
   await refuseInsideWorkspace(ctx);
@@ -165,7 +164,7 @@ async function save(
     seals: await sealsOf(plan, recorded),
     plan: planDocument(plan),
   };
-  await writeAtomic(file, `${JSON.stringify(saved, null, 2)}\n`, { mode: 0o600 });
+  await writeAsked('plan', file, `${JSON.stringify(saved, null, 2)}\n`, 0o600);
 }
 
 function wrongOut(message: string): CommandError {

@@ -6,12 +6,11 @@ import { reportHtml } from '../report/report-html.js';
 import { reportDocument } from '../report/report-json.js';
 import { reportMarkdown } from '../report/report-markdown.js';
 import { reportOf } from '../report/report-model.js';
-import { writeAtomic } from '../tools/files.js';
 import type { CommandModule } from './commands.js';
 import { wrongUsage } from './errors.js';
 import { EXIT } from './exit-codes.js';
 import { flag, text } from './options.js';
-import { refuseInsideWorkspace, selectRun, warnOfNamedManifest } from './world.js';
+import { refuseInsideWorkspace, selectRun, warnOfNamedManifest, writeAsked } from './world.js';
 
 export const run: CommandModule['run'] = async (ctx, positionals, options) => {
   const page = text(options, 'html');
@@ -30,7 +29,7 @@ export const run: CommandModule['run'] = async (ctx, positionals, options) => {
     );
     if (page !== null) {
       const file = resolve(ctx.cwd, page);
-      await writeAtomic(file, reportHtml(report));
+      await writeAsked('report', file, reportHtml(report));
       if (!ctx.json && !ctx.quiet) ctx.stdout(`${file}\n`);
     }
     if (ctx.json) ctx.stdout(`${JSON.stringify(reportDocument(report))}\n`);

@@ -13,7 +13,7 @@ import { jsonReporter } from '../report/json.js';
 import { humanReporter, tee } from '../report/stream.js';
 import { insideWorkspace, resolveStateFolder } from '../state/folder.js';
 import { Store, type StoreOptions } from '../state/store.js';
-import { safeText } from '../tools/files.js';
+import { safeText, writeAtomic } from '../tools/files.js';
 import { probe, selfIdentity } from '../tools/process.js';
 import type { CommandContext } from './context.js';
 import { CommandError } from './errors.js';
@@ -164,6 +164,21 @@ function unknownRun(selector: Selector, known: readonly RecordedRun[], stateFold
 export function typedPath(ctx: CommandContext, path: string): string {
   const near = relative(ctx.cwd, path);
   return near !== '' && near.length < path.length ? near : path;
+}
+
+/** Write what a command was asked to put into a file. */
+export async function writeAsked(what: string, file: string, text: string, mode?: number): Promise<void> {
+  try {
+    await writeAtomic(file, text, mode === undefined ? {} : { mode });
+  } catch (cause) {
+    throw new CommandError({
+      exitCode: EXIT.failed,
+      code: 'cannot_write',
+      message: `the ${what} cannot be written: ${cause instanceof Error ? cause.message : String(cause)}`,
+      hint: 'name a file in a folder that is there and may be written to',
+      cause,
+    });
+  }
 }
 
 /** The next command to type, complete: typed as it is here, it does that to this very run. */

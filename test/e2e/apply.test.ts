@@ -230,3 +230,13 @@ test('applies nothing when one manifest of a folder is invalid', async ({ rig })
   await rig.run(['apply', 'runs/'], { code: 65 });
   expect(rig.snapshot()).toEqual(before);
 });
+
+test('of several manifests each failure is told with its ticket', async ({ rig }) => {
+  await rig.repo('api');
+  const failing = { agent: { command: 'exit 3' }, policy: { start_grace: '20s' } };
+  rig.manifest({ ...failing, ticket: 'ABC-1' }, 'runs-one.yaml');
+  rig.manifest({ ...failing, ticket: 'ABC-2' }, 'runs-two.yaml');
+  const { stderr } = await rig.run('apply runs-one.yaml runs-two.yaml', { code: 1 });
+  for (const ticket of ['ABC-1', 'ABC-2'])
+    expect(stderr).toContain(`metawsm: ${ticket}: agent.start/agent: agent agent exited with status 3`);
+});

@@ -189,7 +189,15 @@ test('what cannot be done is refused', async ({ rig }) => {
   }
   const { run } = await rig.status();
   await rig.run(['report', run.id], { code: 4, cwd: run.workspace });
-  await rig.run('report run.yaml --html nowhere/x.html', { code: 1 });
+  for (const [command, what] of [
+    ['report run.yaml --html nowhere/x.html', 'report'],
+    ['report run.yaml --html .', 'report'],
+    ['plan run.yaml --out nowhere/x.plan', 'plan'],
+  ] as const) {
+    const { stderr } = await rig.run(command, { code: 1 });
+    expect(stderr).toContain(`metawsm: the ${what} cannot be written: `);
+    expect(stderr).toContain('name a file in a folder that is there and may be written to\n');
+  }
 });
 
 test('a page is replaced as a whole, and a link at its place is not followed', async ({ rig }) => {
