@@ -116,7 +116,7 @@ export const COMMANDS: readonly CommandSpec[] = [
       { flags: '--watch', description: 'Look again and again until the run waits for you' },
       {
         flags: '--exit-code',
-        description: "Exit with the run's state: 1 failed, 3 needs an answer, 4 paused",
+        description: "Exit with the run's state: 1 failed, 3 needs an answer, 4 paused or stopped",
       },
     ],
     load: () => import('./status.js'),

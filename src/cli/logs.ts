@@ -60,7 +60,7 @@ export function chosenAgents(
   const found = run.agents.find((agent) => agent.name === name);
   if (found !== undefined) return [found];
   const names =
-    current.length === 0 ? 'it has none' : `it has ${current.map((each) => each.name).join(', ')}`;
+    current.length === 0 ? 'it has none' : `its agents: ${current.map((each) => each.name).join(', ')}`;
   throw wrongUsage(command, `run ${run.id} has no agent ${JSON.stringify(name)}; ${names}`);
 }
 

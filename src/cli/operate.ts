@@ -102,7 +102,7 @@ export function namedAgents(run: RecordedRun, options: CommandOptions): readonly
     exitCode: EXIT.usage,
     code: 'unknown_agent',
     message: `run ${run.id} has no agent "${name}"`,
-    hint: names.length === 0 ? 'it has none' : `it has ${names.join(', ')}`,
+    hint: names.length === 0 ? 'it has none' : `its agents: ${names.join(', ')}`,
   });
 }
 

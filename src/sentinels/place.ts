@@ -86,7 +86,7 @@ function choose(
   if (asked !== null && context !== null && !agents.some((agent) => agent.name === asked)) {
     return problem(
       `no agent of this run is called "${asked}"`,
-      names === '' ? 'it has no agents' : `it has ${names}`,
+      names === '' ? 'it has no agents' : `its agents: ${names}`,
     );
   }
   const self = env('AGENT');

@@ -100,7 +100,7 @@ test('of several agents it prints each under its name, or one', async ({ rig }) 
   );
   expect((await rig.run('logs run.yaml --agent two')).stdout).toBe('alive as two\n');
   const { stderr } = await rig.run('logs run.yaml --agent three', { code: 64 });
-  expect(stderr).toContain('one, two');
+  expect(stderr).toContain('its agents: one, two');
 });
 
 test('an agent that was never started has no log, which is no failure', async ({ rig }) => {
@@ -183,7 +183,8 @@ test('attach says what to do where there is no session or no terminal', async ({
   await rig.applied();
   const { stderr } = await rig.run('attach run.yaml', { code: 4 });
   expect(stderr).toMatch(/detached process.*\n.*metawsm logs run-\S+ -f/);
-  await rig.run('attach run.yaml --agent other', { code: 64 });
+  const unknown = await rig.run('attach run.yaml --agent other', { code: 64 });
+  expect(unknown.stderr).toMatch(/its agents: .*agent/);
 });
 
 test.skipIf(!hasTmux)('attach names the command of a session that is there', async ({ rig }) => {
