@@ -125,7 +125,7 @@ function ticketTaken(
     return {
       code,
       message: `ticket ${ticket.id} has the open run ${conflict.id} of the manifest ${conflict.manifestPath}`,
-      wayOut: `apply that manifest, end its run with metawsm cleanup ${conflict.ticketId}, or say --new-run`,
+      wayOut: `apply that manifest, end its run with metawsm cleanup ${conflict.selector}, or say --new-run`,
     };
   }
   if (own || earlier === null) return null;

@@ -95,7 +95,7 @@ export async function applyIntent(
             {
               code: 'needs_yes',
               message: `run ${holder.id} of ${intent.ticket.id} is not closed (${holder.state}), and --new-run would start another beside it`,
-              wayOut: `say --yes as well, or end the first with metawsm cleanup ${holder.ticketId}`,
+              wayOut: `say --yes as well, or end the first with metawsm cleanup ${holder.selector}`,
             },
           ],
         };
@@ -130,7 +130,7 @@ function refuseConflict(intent: Intent, run: RecordedRun): Converged {
       {
         code: 'ticket_taken',
         message: `ticket ${intent.ticket.id} has the open run ${run.id} of the manifest ${run.manifestPath}; this manifest is ${intent.manifestPath}`,
-        wayOut: `apply that manifest, end its run with metawsm cleanup ${run.ticketId}, or say --new-run`,
+        wayOut: `apply that manifest, end its run with metawsm cleanup ${run.selector}, or say --new-run`,
       },
     ],
   };

@@ -21,17 +21,18 @@ export function isInUse(run: RecordedRun, name: string): boolean {
 
 /** What changed from what was applied of a run to what is declared now. */
 export function changesOf(run: RecordedRun, intent: Intent): readonly ManifestChange[] {
-  return diffIntents(run.intent, intent, (name) => isInUse(run, name));
+  return diffIntents(run.intent, intent, (name) => isInUse(run, name), run.selector);
 }
 
-/** What changed from `before` to `after`, in the order of the manifest. */
+/** What changed from `before` to `after`, in the order of the manifest. `selector`: what the run of `before` is called. */
 export function diffIntents(
   before: Intent,
   after: Intent,
   inUse: (repo: string) => boolean = () => true,
+  selector: string = before.ticket.id,
 ): readonly ManifestChange[] {
   const changes: ManifestChange[] = [];
-  const wayOut = newRun(before.ticket.id);
+  const wayOut = newRun(selector);
   const add = (path: string, effect: 'in_place' | 'restart', a: unknown, b: unknown): void => {
     if (!same(a, b)) changes.push({ path, effect, before: show(a), after: show(b), refusal: null });
   };
@@ -82,8 +83,8 @@ function limitsThatDiffer(before: Intent['policy'], after: Intent['policy']): re
   return [told(was, is), told(is, was)];
 }
 
-function newRun(ticket: string): string {
-  return `put the old value back, or end this run with metawsm cleanup ${ticket} and apply again, or apply with --new-run`;
+function newRun(selector: string): string {
+  return `put the old value back, or end this run with metawsm cleanup ${selector} and apply again, or apply with --new-run`;
 }
 
 function diffRepos(
