@@ -54,7 +54,10 @@ export async function untrustedOff(path: string, options: StatusOptions): Promis
   );
 }
 
-/** @throws {ToolFailure} where the path is no worktree. */
+/**
+ * What `git status` says of a worktree, without what metawsm put there itself. Looks without taking a lock.
+ * @throws {ToolFailure} where the path is no worktree.
+ */
 export async function worktreeStatus(path: string, options: StatusOptions = {}): Promise<WorktreeStatus> {
   const gitDir = await gitDirOf(path);
   // Without it git would climb up and tell about whatever repository lies around the folder.
