@@ -78,7 +78,7 @@ async function guidance(options: CommandOptions, io: SignalIo): Promise<number> 
   }
 
   if (!io.quiet) io.stderr('waiting for the operator to answer (metawsm guide)\n');
-  const waited = await awaitAnswer(place, question, asked.requestId, { timeoutMs });
+  const waited = await awaitAnswer(place, question, asked.requestId, timeoutMs);
   switch (waited.kind) {
     case 'answered':
       return answer(io, place, question, waited.answer);

@@ -107,14 +107,17 @@ export type Waited =
   /** The sentinel folder is gone, or is not a real one any more. */
   | { readonly kind: 'gone'; readonly reason: string };
 
+/** How often a waiting agent looks for its answer. */
+const POLL_MS = 250;
+
 /** Wait until the answer to a pending question is there. It is not read until `take`. */
 export async function awaitAnswer(
   place: SignalPlace,
   question: string,
   requestId: string | null,
-  options: { readonly timeoutMs: number | null; readonly pollMs?: number },
+  /** null: no limit. */
+  timeoutMs: number | null,
 ): Promise<Waited> {
-  const { timeoutMs, pollMs = 250 } = options;
   const deadline = timeoutMs === null ? Number.POSITIVE_INFINITY : performance.now() + timeoutMs;
   for (;;) {
     const unreal = await firstUnrealFolder(place.workspace, place.dir);
@@ -135,7 +138,7 @@ export async function awaitAnswer(
     }
     const left = deadline - performance.now();
     if (left <= 0) return { kind: 'timeout' };
-    await pause(Math.min(pollMs, left));
+    await pause(Math.min(POLL_MS, left));
   }
 }
 

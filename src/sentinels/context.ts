@@ -45,13 +45,6 @@ export interface WorkspaceContext {
   readonly signal: { readonly complete: string; readonly guidance: string; readonly validation: string };
 }
 
-/** Example commands for `signal` of a context. */
-export const SIGNAL_EXAMPLES: WorkspaceContext['signal'] = {
-  complete: "metawsm signal complete --summary 'what was done'",
-  guidance: "metawsm signal guidance --question 'what you need to know' --wait",
-  validation: 'metawsm signal validation --status passed',
-};
-
 /** Write a context into a sentinel folder. Throws `PathRefused` when that is not a real folder any more. */
 export async function writeContext(workspace: string, dir: string, context: WorkspaceContext): Promise<void> {
   const problem = shapeProblem(validateContext, context);

@@ -1,7 +1,7 @@
 /** The docmgr program. Data is read from stdout only: its log goes to stderr, and no rows are no output. */
 import { spawn } from 'node:child_process';
-import { accessSync, constants, statSync } from 'node:fs';
-import { delimiter, dirname, isAbsolute, join } from 'node:path';
+import { statSync } from 'node:fs';
+import { dirname, isAbsolute } from 'node:path';
 import { ToolFailure } from './failure.js';
 
 /** How to get docmgr, for a person. */
@@ -61,18 +61,6 @@ export class Docmgr {
     const summary = `printed something else than a JSON list of rows: ${stdout.slice(0, 200).trim()}`;
     throw new ToolFailure('docmgr', args, cwd, 0, '', { summary });
   }
-}
-
-/** Why docmgr cannot be used here, or null when it is on PATH. Looks only, starts nothing. */
-export function missingDocmgr(
-  env: NodeJS.ProcessEnv,
-): { readonly code: string; readonly message: string; readonly hint: string } | null {
-  if (findOnPath('docmgr', env) !== null) return null;
-  return {
-    code: 'docmgr_missing',
-    message: 'docmgr is not on PATH, and tickets.driver is docmgr',
-    hint: DOCMGR_HINT,
-  };
 }
 
 /** The rows of `--output json`: one JSON array, or nothing at all. null: it is something else. */
@@ -149,17 +137,4 @@ function nearestFolder(path: string): string {
   let folder = path;
   while (!isFolder(folder) && dirname(folder) !== folder) folder = dirname(folder);
   return folder;
-}
-
-function findOnPath(program: string, env: NodeJS.ProcessEnv): string | null {
-  for (const folder of (env.PATH ?? '').split(delimiter)) {
-    const path = join(folder === '' ? '.' : folder, program);
-    try {
-      accessSync(path, constants.X_OK);
-      if (statSync(path).isFile()) return path;
-    } catch {
-      // Not here.
-    }
-  }
-  return null;
 }

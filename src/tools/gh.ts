@@ -10,10 +10,8 @@ const TIMEOUT_MS = 120_000;
 const KILL_GRACE_MS = 500;
 
 export interface GhCall {
-  /** A worktree or clone of the repository. */
+  /** A worktree or clone of the repository: gh chooses among its remotes. */
   readonly cwd: string;
-  /** `owner/name` or `host/owner/name`; without it gh chooses among the remotes of `cwd`. */
-  readonly repo?: string | undefined;
   /** Default: `process.env`. */
   readonly env?: NodeJS.ProcessEnv | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -37,7 +35,7 @@ export async function existingPr(
 ): Promise<PullRequest | null> {
   const args = [
     ...['pr', 'list', '--head', wanted.branch, '--base', wanted.base, '--state', 'all', '--limit', '100'],
-    ...['--json', 'number,url,state,headRefOid,isCrossRepository', ...repoArgs(wanted)],
+    ...['--json', 'number,url,state,headRefOid,isCrossRepository'],
   ];
   const stdout = await gh(wanted, args);
   const found = parsePrs(stdout);
@@ -56,7 +54,6 @@ export interface NewPr extends GhCall {
   readonly base: string;
   /** A branch that was pushed. */
   readonly head: string;
-  readonly draft?: boolean | undefined;
 }
 
 /**
@@ -66,11 +63,9 @@ export interface NewPr extends GhCall {
  */
 export async function createPr(wanted: NewPr): Promise<string | null> {
   const { title, base, head } = wanted;
-  const draft = wanted.draft === true ? ['--draft'] : [];
   // The body by stdin: it may be longer than an argument may be, and no list of processes shows it.
   const args = ['pr', 'create', '--title', title, '--body-file', '-', '--base', base, '--head', head];
-  const all = [...args, ...draft, ...repoArgs(wanted)];
-  const stdout = await gh(wanted, all, wanted.body).catch((error: unknown) => {
+  const stdout = await gh(wanted, args, wanted.body).catch((error: unknown) => {
     if (error instanceof ToolFailure && /\bno commits between\b/i.test(error.stderr)) return null;
     throw error;
   });
@@ -78,18 +73,17 @@ export async function createPr(wanted: NewPr): Promise<string | null> {
   const url = stdout.match(/https?:\/\/\S+\/pull\/\d+/g)?.at(-1);
   if (url === undefined) {
     const summary = `did not say where the pull request is: ${stdout.slice(0, 200).trim()}`;
-    throw new ToolFailure('gh', all, wanted.cwd, 0, '', { summary });
+    throw new ToolFailure('gh', args, wanted.cwd, 0, '', { summary });
   }
   return url;
 }
 
 /** Why gh cannot be used here, or null. Asks GitHub. */
 export async function authProblem(
-  wanted: GhCall & { readonly host?: string | undefined },
+  wanted: GhCall,
 ): Promise<{ readonly code: string; readonly message: string; readonly hint: string } | null> {
-  const host = wanted.host === undefined ? [] : ['--hostname', wanted.host];
   try {
-    await gh(wanted, ['auth', 'status', ...host]);
+    await gh(wanted, ['auth', 'status']);
     return null;
   } catch (error) {
     if (!(error instanceof ToolFailure) || wanted.signal?.aborted) throw error;
@@ -107,10 +101,6 @@ export async function authProblem(
       hint: 'run gh auth login, or set GH_TOKEN',
     };
   }
-}
-
-function repoArgs(wanted: GhCall): readonly string[] {
-  return wanted.repo === undefined ? [] : ['--repo', wanted.repo];
 }
 
 /** null: this is no list of pull requests. Those from forks are left out: they only share the branch's name. */

@@ -26,8 +26,6 @@ export type BaseLookup =
 export interface BaseOptions {
   /** Ask no remote: `origin/<base>` as last fetched, else the local branch. */
   readonly offline: boolean;
-  /** `no` is the same as offline. Default: `ask`. */
-  readonly remote?: 'ask' | 'no';
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -50,7 +48,7 @@ export async function resolveBase(
   const hasOrigin = origin.exitCode === 0;
   const tracking = `refs/remotes/origin/${baseBranch}`;
   if (hasOrigin) {
-    if (options.offline || options.remote === 'no') {
+    if (options.offline) {
       const commit = await commitOf(repo, tracking);
       if (commit !== null) return { from: 'origin', ref: tracking, commit };
     } else {
@@ -80,7 +78,7 @@ export async function resolveBaseOfUrl(
     from: baseBranch === 'HEAD' ? 'local' : 'origin',
     ref: baseBranch === 'HEAD' ? 'HEAD' : `refs/remotes/origin/${baseBranch}`,
   } as const;
-  if (options.offline || options.remote === 'no') return { ...found, commit: null };
+  if (options.offline) return { ...found, commit: null };
   const asked = await askRemote(cwd, url, ref, options.signal);
   if ('unreachable' in asked) return asked;
   if (asked.commit === null) return { problem: `${withoutSecret(url)} has no branch ${baseBranch}` };

@@ -16,7 +16,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { CommandError } from '../../src/cli/errors.js';
 import { signalCommand } from '../../src/cli/signal.js';
-import { SIGNAL_EXAMPLES, type WorkspaceContext, writeContext } from '../../src/sentinels/context.js';
+import { type WorkspaceContext, writeContext } from '../../src/sentinels/context.js';
 import { archiveRequest, readSentinels, writeGuidanceResponse } from '../../src/sentinels/sentinels.js';
 
 let root: string;
@@ -70,7 +70,7 @@ async function context(names: readonly string[]): Promise<WorkspaceContext> {
       { kind: 'command', text: 'npm test', repo: null },
       { kind: 'worded', text: 'It is fast', repo: null },
     ],
-    signal: SIGNAL_EXAMPLES,
+    signal: { complete: 'complete', guidance: 'guidance', validation: 'validation' },
   };
   await writeContext(workspace, dir, value);
   return value;

@@ -47,13 +47,6 @@ describe('pull requests', () => {
     expect(made?.env).not.toHaveProperty('GIT_DIR');
   });
 
-  test('a draft, and another repository than gh would choose', async () => {
-    const { cwd, gh } = setting();
-    await createPr({ cwd, env: gh.env(), ...NEW, draft: true, repo: 'o/r' });
-    expect(gh.prs()[0]?.isDraft).toBe(true);
-    expect(gh.calls()[0]?.argv.slice(-3)).toEqual(['--draft', '--repo', 'o/r']);
-  });
-
   test('of several the open one counts, else the newest; those of forks do not', async () => {
     const { cwd, gh } = setting();
     const env = gh.env();

@@ -29,9 +29,6 @@ describe('resolveBase', () => {
       ref,
       commit: first,
     });
-    expect(await resolveBase(repo, 'main', { offline: false, remote: 'no' })).toMatchObject({
-      commit: first,
-    });
     expect(refsOf(repo)).toBe(before);
     expect(existsSync(join(repo, '.git/FETCH_HEAD'))).toBe(false);
   });
