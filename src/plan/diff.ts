@@ -77,7 +77,7 @@ function limitsThatDiffer(before: Intent['policy'], after: Intent['policy']): re
       .filter(([key, value]) => !others?.some(([k, v]) => k === key && v === value))
       .map(([key, value]) => {
         const name = key.replace(/Ms$/, '').replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
-        return `${name}: ${value}${key.endsWith('Ms') ? 'ms' : ''}`;
+        return `${name}: ${key.endsWith('Ms') ? durationWord(value) : value}`;
       })
       .join(', ');
   return [told(was, is), told(is, was)];
@@ -124,12 +124,11 @@ function diffRepos(
     }
     if (!used) {
       for (const [key, a, b] of [
-        ['path', old.source, now.source],
+        ['path', sourceText(old.source), sourceText(now.source)],
         ['base_branch', old.baseBranch, now.baseBranch],
       ] as const) {
         if (same(a, b)) continue;
-        const shown = { before: show(a), after: show(b) };
-        changes.push({ path: `${path}/${key}`, effect: 'in_place', ...shown, refusal: null });
+        changes.push({ path: `${path}/${key}`, effect: 'in_place', before: a, after: b, refusal: null });
       }
     }
     if (used && !same(old.source, now.source)) {
@@ -137,8 +136,8 @@ function diffRepos(
         refused(
           `${path}/path`,
           'repo_moved',
-          show(old.source),
-          show(now.source),
+          sourceText(old.source),
+          sourceText(now.source),
           `repo ${old.name} is in use and was given another source`,
           wayOut,
         ),
@@ -262,7 +261,7 @@ function diffCriteria(before: readonly Criterion[], after: readonly Criterion[])
     ...gone.map((c) => ({
       path: '/done_criteria',
       effect: 'in_place' as const,
-      before: show(c),
+      before: criterionText(c),
       after: null,
       refusal: null,
     })),
@@ -270,7 +269,7 @@ function diffCriteria(before: readonly Criterion[], after: readonly Criterion[])
       path: '/done_criteria',
       effect: 'in_place' as const,
       before: null,
-      after: show(c),
+      after: criterionText(c),
       refusal: null,
     })),
   ];
@@ -301,6 +300,37 @@ export function canonical(value: unknown): string {
     return `{${entries.map(([k, v]) => `${JSON.stringify(k)}:${canonical(v)}`).join(',')}}`;
   }
   return JSON.stringify(value) ?? 'null';
+}
+
+/** A criterion in the manifest's words. */
+function criterionText(criterion: Criterion): string {
+  if (criterion.kind === 'worded') return criterion.text;
+  const { run, repo, timeoutMs } = criterion;
+  const where = repo === null ? '' : `, repo: ${repo}`;
+  return `run: ${show(run)}${where}, timeout: ${durationWord(timeoutMs)}`;
+}
+
+/** A duration as a manifest would say it, in the largest unit that leaves no rest. */
+function durationWord(milliseconds: number): string {
+  for (const [unit, size] of [
+    ['h', 3_600_000],
+    ['m', 60_000],
+    ['s', 1_000],
+  ] as const) {
+    if (milliseconds > 0 && milliseconds % size === 0) return `${milliseconds / size}${unit}`;
+  }
+  return `${milliseconds}ms`;
+}
+
+function sourceText(source: RepoIntent['source']): string {
+  switch (source.kind) {
+    case 'path':
+      return source.path;
+    case 'url':
+      return source.url;
+    case 'registry':
+      return 'wsm’s registry';
+  }
 }
 
 function show(value: unknown): string | null {

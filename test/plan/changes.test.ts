@@ -111,11 +111,11 @@ describe('in place', () => {
     {
       changed: 'policy',
       after: {
-        policy: { ...plain.policy, stepRetries: 2, health: { ...plain.policy.health, idleMs: 1_000 } },
+        policy: { ...plain.policy, stepRetries: 2, health: { ...plain.policy.health, idleMs: 1_500 } },
       },
       path: '/policy',
-      from: `step_retries: ${plain.policy.stepRetries}, idle: ${plain.policy.health.idleMs}ms`,
-      to: 'step_retries: 2, idle: 1000ms',
+      from: `step_retries: ${plain.policy.stepRetries}, idle: 5m`,
+      to: 'step_retries: 2, idle: 1500ms',
       steps: [],
     },
     {
@@ -123,7 +123,20 @@ describe('in place', () => {
       after: { criteria: [...plain.criteria, { kind: 'worded', text: 'x' }] },
       path: '/done_criteria',
       from: null,
-      to: '{"kind":"worded","text":"x"}',
+      to: 'x',
+      steps: brief,
+    },
+    {
+      changed: 'a new command as criterion',
+      after: {
+        criteria: [
+          ...plain.criteria,
+          { kind: 'command', run: ['npm', 'test'], repo: 'api', timeoutMs: 600_000 },
+        ],
+      },
+      path: '/done_criteria',
+      from: null,
+      to: 'run: ["npm","test"], repo: api, timeout: 10m',
       steps: brief,
     },
     {
@@ -131,7 +144,7 @@ describe('in place', () => {
       before: { criteria: [...plain.criteria, { kind: 'worded', text: 'x' }] },
       after: {},
       path: '/done_criteria',
-      from: '{"kind":"worded","text":"x"}',
+      from: 'x',
       to: null,
       steps: brief,
     },
