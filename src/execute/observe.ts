@@ -12,7 +12,7 @@ import type {
   Problem,
   Warning,
 } from '../plan/observed.js';
-import type { RecordedAgent, RecordedRepo, RecordedRun } from '../plan/recorded.js';
+import type { RecordedAgent, RecordedRepo, RecordedRun, RecordedStep } from '../plan/recorded.js';
 import { readSentinels, type SentinelFolder } from '../sentinels/sentinels.js';
 import { autoSession } from '../sessions/index.js';
 import { observeAttempt } from '../sessions/observe.js';
@@ -21,7 +21,7 @@ import { sha256 } from '../tools/files.js';
 import { branchInfo, locateRepo } from '../tools/git-read.js';
 import { resolveBase, resolveBaseOfUrl } from '../tools/git-remote.js';
 import { diffStat, onlyHere, worktreeStatus } from '../tools/git-status.js';
-import { isUnfinished, worktreeState } from '../tools/git-worktree.js';
+import { holdsOnlyOurGitFile, isUnfinished, worktreeState } from '../tools/git-worktree.js';
 import { attemptFolder } from './paths.js';
 import { lookOptions } from './trust.js';
 
@@ -229,7 +229,7 @@ async function observeRepo(
   }
   const row = run.steps.find((step) => step.id === `worktree.create/${repo.name}`);
   const [worktree, branch] = await Promise.all([
-    observeWorktree(repo, source.commonDir, row?.state === 'done', look),
+    observeWorktree(repo, source.commonDir, row, look),
     branchInfo(repo.source, repo.branch),
   ]);
   // Also where a worktree is there: one that a crash kept from being recorded still has to learn its base.
@@ -341,11 +341,17 @@ async function findBase(
 async function observeWorktree(
   repo: RecordedRepo,
   commonDir: string,
-  isWhole: boolean,
+  making: RecordedStep | undefined,
   look: Look,
 ): Promise<ObservedWorktree> {
   const seen = await worktreeState(repo.source, repo.path, repo.branch, commonDir);
   const { state, branch, head } = seen;
+  // A git that was killed over its first file left a folder that is not yet a worktree: ours, for all that.
+  const isWhole = making?.state === 'done';
+  const tried = making !== undefined && making.attempts > 0;
+  if (state === 'foreign' && tried && !isWhole && (await holdsOnlyOurGitFile(repo.source, repo.path))) {
+    return { ...NO_WORKTREE, state: 'ready' };
+  }
   // git is at work on it, or was killed over it: there is nothing in it yet that could be asked about. Once it is
   // made, the same lock is somebody's own.
   if (state !== 'ready' || (isUnfinished(seen) && !isWhole)) return { ...NO_WORKTREE, state, branch, head };

@@ -144,10 +144,15 @@ export function isUnfinished(state: WorktreeState): boolean {
   return state.locked === 'initializing';
 }
 
-/** The rest of a killed `git worktree add`: a folder with nothing but a `.git` file that names an entry of ours. */
+/**
+ * The rest of a killed `git worktree add`: a folder with nothing but a `.git` file that names an entry of ours, or
+ * does not yet say anything.
+ */
 export async function holdsOnlyOurGitFile(source: string, path: string): Promise<boolean> {
   const entries = await readdir(path).catch(() => []);
   if (entries.length !== 1 || entries[0] !== '.git') return false;
+  const file = await lstat(join(path, '.git')).catch(() => null);
+  if (file?.isFile() && file.size === 0) return true;
   const gitDir = await gitDirOf(path);
   if (gitDir === null) return false;
   return (await canonicalPath(dirname(gitDir))) === join(await commonDirOf(source), 'worktrees');

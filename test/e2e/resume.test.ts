@@ -71,6 +71,30 @@ test('a lock that a killed git left on the branch is in nobody’s way', async (
   expect(existsSync(other)).toBe(true);
 });
 
+test.for(['apply', 'cleanup'])(
+  'a git that was killed over its first file of a worktree is in the way of no %s',
+  async (command, { rig }) => {
+    const api = await rig.repo('api');
+    rig.manifest();
+    const env = killingGit(rig, {
+      words: '*" worktree add "*',
+      first: [
+        'git "$@"',
+        "tree=$(git worktree list --porcelain | sed -n 's/^worktree //p' | tail -n 1)",
+        'rm "$tree"/*; : > "$tree/.git"',
+        'echo initializing > .git/worktrees/api/locked',
+      ],
+    });
+    expect((await rig.run('apply run.yaml', { code: 'any', env })).signal).toBe('SIGKILL');
+    const { run } = await rig.status();
+    await rig.run(`${command} run.yaml`);
+    const left = command === 'apply' ? [path.join(run.workspace, 'api')] : [];
+    expect(await api.worktrees()).toEqual(left);
+    expect(existsSync(run.workspace)).toBe(command === 'apply');
+    expect(await rig.state()).toBe(command === 'apply' ? 'running' : 'closed');
+  },
+);
+
 test('a setup that fails says why, and the next apply begins there', async ({ rig }) => {
   await rig.repo('api');
   rig.manifest({
