@@ -374,7 +374,7 @@ describe.skipIf(!hasTmux)('at a terminal', () => {
       terminal.interrupt();
       const screen = await terminal.until(/ENDED \d+/);
       expect(screen).toContain('ENDED 130');
-      expect(screen).toMatch(/^metawsm: interrupted by SIGINT$/m);
+      expect(screen).toMatch(/^metawsm: ABC-1: interrupted by SIGINT$/m);
     } finally {
       terminal.end();
     }
