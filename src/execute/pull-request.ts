@@ -9,8 +9,8 @@ import { authProblem, existingPr } from '../tools/gh.js';
 import { describeRepo } from '../tools/git-read.js';
 
 /**
- * What keeps a plan's pull requests from being made, found before anything is pushed. Asks GitHub who is logged in, and about each
- * repo. Throws `ToolFailure` where gh was ended before it had answered.
+ * What keeps a plan's pull requests from being made, found before anything is pushed. Asks GitHub who is logged in,
+ * and about each repo. Throws `ToolFailure` where gh was ended before it had answered.
  */
 export async function pullRequestProblems(
   plan: Plan,

@@ -8,8 +8,8 @@
  *   would take them longer than their answer.
  *
  * Both: no hooks, no fsmonitor, no replaced objects, no optional locks, no password prompt, and none of the
- * variables by which a calling git (an alias, a hook) would point us at another repository. A git that ends otherwise than with
- * exit 0, also by a signal, is a `ToolFailure`.
+ * variables by which a calling git (an alias, a hook) would point us at another repository. A git that ends
+ * otherwise than with exit 0, also by a signal, is a `ToolFailure`.
  *
  * `look` passes `process.env` on, so the composition root sets `GIT_TERMINAL_PROMPT=0` there.
  */
