@@ -7,23 +7,25 @@ import { run } from './git.js';
 import type { ConfigSnapshot } from './git-config.js';
 import { keepBytes } from './git-exact.js';
 import { gitDirOf, isThere, readGitFile } from './git-folder.js';
-import { commitOf } from './git-read.js';
 import {
   clearFlags,
   flaggedFiles,
   hiddenChanges,
   innerWorktrees,
+  type StrayModule,
+  splitNul,
+  unpushedCommits,
+  unsavedCommits,
+  withIndexCopy,
+} from './git-only-here.js';
+import { commitOf } from './git-read.js';
+import {
   isOwn,
   isStillPlaced,
   type Placed,
   type StatusOptions,
-  type StrayModule,
-  splitNul,
   submodules,
-  unpushedCommits,
-  unsavedCommits,
   untrustedOff,
-  withIndexCopy,
   worktreeStatus,
 } from './git-status.js';
 

@@ -3,7 +3,8 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { backupWorktree, repositoriesInside } from '../../src/tools/git-backup.js';
 import { configSnapshot } from '../../src/tools/git-config.js';
-import { onlyHere, worktreeStatus } from '../../src/tools/git-status.js';
+import { onlyHere } from '../../src/tools/git-only-here.js';
+import { worktreeStatus } from '../../src/tools/git-status.js';
 import { commit, newRepo, sh, temporaryFolder, write } from './git-rig.js';
 
 const REF = 'refs/metawsm/backup/run-1/api';

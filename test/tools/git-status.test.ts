@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import { backupWorktree } from '../../src/tools/git-backup.js';
-import { diffStat, onlyHere, worktreeStatus } from '../../src/tools/git-status.js';
+import { onlyHere } from '../../src/tools/git-only-here.js';
+import { diffStat, worktreeStatus } from '../../src/tools/git-status.js';
 import { commit, newRepo, sh, temporaryFolder, write } from './git-rig.js';
 
 const sha256 = (text: string) => createHash('sha256').update(text).digest('hex');

@@ -14,9 +14,10 @@ import {
   repositoriesInside,
 } from '../../tools/git-backup.js';
 import { configSnapshot } from '../../tools/git-config.js';
+import { onlyHere, strayModules } from '../../tools/git-only-here.js';
 import { commitOf } from '../../tools/git-read.js';
 import { removeBrokenEntries, removeWorktree } from '../../tools/git-remove.js';
-import { onlyHere, type StatusOptions, strayModules } from '../../tools/git-status.js';
+import type { StatusOptions } from '../../tools/git-status.js';
 import { halfMadeWorktree, worktreeState } from '../../tools/git-worktree.js';
 import { copyInto, linkInto, type PlaceResult } from '../../tools/place.js';
 import { childOf, freeRefs, gitStillRuns } from '../child.js';
