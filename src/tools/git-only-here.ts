@@ -1,3 +1,4 @@
+/** What of a worktree exists nowhere else, and would be lost with it. */
 import { copyFile, readdir, realpath, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import { run } from './git.js';
